@@ -1,0 +1,1 @@
+"""StyleAlign: aligned generators and what can be done with them."""

@@ -1,0 +1,143 @@
+"""The boundary between encoded images, uint8 pixels and the float images that networks see."""
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from stylealign.errors import DataError
+
+Pixels = UInt8[np.ndarray, "H W 3"]
+PixelBatch = UInt8[np.ndarray, "N H W 3"]
+
+MAX_PIXELS: Final = 80_000_000
+"""Larger images are refused before their pixels are decoded."""
+
+FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that Pillow decodes by itself, so that no file can start an outside program."""
+
+_BROKEN_FILE: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow's decoders raise on damaged files."""
+
+# Pillow only warns about a bomb of one to two times its limit; here it is always an error.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def to_float(images: PixelBatch | UInt8[Tensor, "N H W 3"]) -> Float[Tensor, "N 3 H W"]:
+    """Turn uint8 images into the float images that networks take.
+
+    Shapes: images [N, H, W, 3]; returns [N, 3, H, W].
+    Units:  uint8 0 to 255; returns float32 in [-1, 1].
+    """
+    pixels = torch.as_tensor(images)
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0).contiguous()
+
+
+def to_uint8(images: Float[Tensor, "N 3 H W"]) -> PixelBatch:
+    """Turn float images into uint8 images; values outside [-1, 1] are clipped.
+
+    Shapes: images [N, 3, H, W]; returns [N, H, W, 3].
+    Units:  float in [-1, 1]; returns uint8 0 to 255.
+    """
+    pixels = images.detach().to(torch.float32).mul(127.5).add_(127.5).round_().clamp_(0, 255)
+    return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Encode one image as PNG; equal pixels give equal bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def decode(data: bytes) -> Pixels:
+    """Decode one image file to RGB, upright as its EXIF orientation says.
+
+    Transparent pixels are laid over white; of an animation the first frame is taken.
+
+    Raises: DataError if the data is no image, is damaged, or has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _refuse_bomb(image.size)
+            return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        message = f"image is too large: {error}; expected at most {MAX_PIXELS} pixels"
+        raise DataError(message) from error
+    except DataError:
+        raise
+    except _BROKEN_FILE as error:
+        reason = str(error).split(" <_io")[0]  # without the address of our own buffer
+        message = f"cannot decode image: {reason}; expected an intact file of {FORMATS}"
+        raise DataError(message) from error
+
+
+def crop_and_resize(pixels: Pixels, resolution: int) -> Pixels:
+    """Cut the largest centred square and resize it with antialiasing.
+
+    Shapes: pixels [H, W, 3]; returns [resolution, resolution, 3].
+    """
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    if side == resolution:
+        return square
+    size = (resolution, resolution)
+    return np.array(Image.fromarray(square).resize(size, Image.Resampling.LANCZOS))
+
+
+def image_grid(images: Sequence[Pixels] | PixelBatch, num_columns: int) -> Pixels:
+    """Lay equally large images side by side, row by row; missing ones are white.
+
+    Shapes: images [N, H, W, 3]; returns [num_rows * H, num_columns * W, 3].
+    Raises: DataError if there is no image.
+    """
+    if len(images) == 0:
+        raise DataError("cannot lay out a grid of 0 images, expected at least 1")
+    batch = np.stack(list(images))
+    num_images, height, width, _ = batch.shape
+    num_rows = -(-num_images // num_columns)
+    cells = np.full((num_rows * num_columns, height, width, 3), 255, np.uint8)
+    cells[:num_images] = batch
+    rows = cells.reshape(num_rows, num_columns, height, width, 3).swapaxes(1, 2)
+    return rows.reshape(num_rows * height, num_columns * width, 3)
+
+
+def _refuse_bomb(size: tuple[int, int]) -> None:
+    num_pixels = size[0] * size[1]
+    if num_pixels > MAX_PIXELS:
+        message = f"image of {num_pixels} pixels is too large; expected at most {MAX_PIXELS}"
+        raise DataError(message)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: keep the upper byte, where Pillow would clip
+        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode == "F":
+        raise DataError("image has float pixels; expected 8-bit or 16-bit pixels")
+    if image.has_transparency_data:
+        upright = image.convert("RGBA")
+        white = Image.new("RGBA", upright.size, "white")
+        return Image.alpha_composite(white, upright).convert("RGB")
+    return image.convert("RGB")
