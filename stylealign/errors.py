@@ -1,16 +1,18 @@
-"""The error tree of the product.
+"""The errors a user can meet, as one tree.
 
-    StyleAlignError
-      ParamsError        a value in params.yaml cannot be used
-      DataError          missing, broken, too few, wrong hash, licence not listed
-      CheckpointError    wrong format, shape or dtype; names the first bad tensor
-      LineageError       models or codes that do not share a parent
-      DivergenceError    loss not finite, or outputs collapsed; says at which kimg
+StyleAlignError
+  ParamsError        a value in params.yaml cannot be used
+  DataError          missing, broken, too few, wrong hash, licence not listed
+  CheckpointError    wrong format, shape or dtype; names the first bad tensor
+  LineageError       models or codes that do not share a parent
+  DivergenceError    loss not finite, or outputs collapsed; says at which kimg
+
+A message says what was wrong, what was expected, and what to do: lower case, values in `!r`.
 """
 
 
 class StyleAlignError(Exception):
-    """Root of everything that the library raises on purpose."""
+    """The root: catch it to catch everything this package raises on purpose."""
 
 
 class ParamsError(StyleAlignError, ValueError):
@@ -18,16 +20,16 @@ class ParamsError(StyleAlignError, ValueError):
 
 
 class DataError(StyleAlignError, ValueError):
-    """Data are missing, broken, too few, or not what was declared."""
+    """Data that is missing, broken, too few, or not what its hash says."""
 
 
 class CheckpointError(StyleAlignError, ValueError):
-    """A checkpoint has the wrong format, shape or dtype."""
+    """A model file of the wrong format, shape or dtype; the message names the first bad tensor."""
 
 
 class LineageError(StyleAlignError, ValueError):
-    """Models or codes do not share a parent."""
+    """Models or codes that do not share a parent."""
 
 
 class DivergenceError(StyleAlignError, RuntimeError):
-    """A loss is not finite, or outputs collapsed."""
+    """A loss that is not finite, or outputs that collapsed; the message says at which kimg."""

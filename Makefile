@@ -1,0 +1,51 @@
+# StyleAlign: what a person types. `make demo` and `make test` work from a fresh clone.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help venv demo results test test-slow bench lint format clean
+.DEFAULT_GOAL := help
+
+help:  ## Show this list.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
+
+venv: $(STAMP)  ## Make .venv with the exact versions of constraints.txt.
+
+$(STAMP): constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip check
+	touch $@
+
+demo: $(STAMP)  ## Run the whole pipeline on the shipped parent and the procedural domains, in minutes.
+	$(BIN)/stylealign demo
+
+results: $(STAMP)  ## The longer runs behind every figure in the docs.
+	$(BIN)/stylealign results
+
+test: $(STAMP)  ## The quick suite: laws, golden data, one real pass of each flow.
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)  ## The slow suite: schedules, kill tests, Ray, long runs.
+	$(BIN)/python -m pytest -m "slow and not gpu and not network" --timeout 1800
+
+bench: $(STAMP)  ## The speed comparisons.
+	$(BIN)/python -m pytest tests/bench -m "slow or not slow" -s --timeout 3600
+
+lint: $(STAMP)  ## Style, types, layers, spelling.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(STAMP)  ## Let ruff mend what it can.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove tool caches; data, models and records stay.
+	rm -rf .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -not -path "./$(VENV)/*" -type d -exec rm -rf {} +

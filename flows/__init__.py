@@ -1,0 +1,1 @@
+"""Prefect flows and the `stylealign` command: the order of steps, nothing else."""

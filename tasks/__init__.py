@@ -1,0 +1,1 @@
+"""Prefect tasks, each three moves: load, call the library once, save."""
