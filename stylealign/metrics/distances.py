@@ -87,9 +87,11 @@ def precision_recall(real: FeatureMatrix, fake: FeatureMatrix, *, k: int = 3) ->
     if k < 1:
         raise DataError(f"k is {k!r}, expected at least 1 neighbour")
     real_rows, fake_rows = _check_features(real, fake, min_rows=k + 1)
+    centre = real_rows.mean(0)
+    real_rows, fake_rows = real_rows - centre, fake_rows - centre
     return PrecisionRecall(
-        precision=_share_inside(fake_rows, real_rows, _ball_radii(real_rows, k)),
-        recall=_share_inside(real_rows, fake_rows, _ball_radii(fake_rows, k)),
+        precision=_share_inside(fake_rows, real_rows, k),
+        recall=_share_inside(real_rows, fake_rows, k),
     )
 
 
@@ -142,23 +144,27 @@ def _permutation(length: int, rng: Rng) -> Tensor:
     return torch.from_numpy(rng.permutation(length))
 
 
-def _pairwise(rows: Tensor, columns: Tensor) -> Tensor:
-    # without the matrix-product shortcut equal points are at distance 0 exactly
-    return torch.cdist(rows, columns, compute_mode="donot_use_mm_for_euclid_dist")
+def _squared_distances(rows: Tensor, columns: Tensor) -> Tensor:
+    products = rows @ columns.T
+    squares = rows.square().sum(1, keepdim=True) + columns.square().sum(1)
+    return (squares - 2.0 * products).clamp_(min=0.0)
 
 
-def _ball_radii(points: Tensor, k: int) -> Tensor:
+def _squared_radii(points: Tensor, k: int) -> Tensor:
     radii: list[Tensor] = []
     for start in range(0, len(points), _CHUNK_ROWS):
-        distances = _pairwise(points[start : start + _CHUNK_ROWS], points)
+        distances = _squared_distances(points[start : start + _CHUNK_ROWS], points)
         own = torch.arange(len(distances))
         distances[own, own + start] = torch.inf
         radii.append(distances.kthvalue(k, dim=1).values)
     return torch.cat(radii)
 
 
-def _share_inside(points: Tensor, centres: Tensor, radii: Tensor) -> float:
+def _share_inside(points: Tensor, centres: Tensor, k: int) -> float:
+    # squares are differences of large numbers: equal points are equal up to rounding only
+    rounding = 1e-13 * float(max(points.square().sum(1).max(), centres.square().sum(1).max()))
+    limits = _squared_radii(centres, k) + rounding
     num_inside = 0
     for chunk in points.split(_CHUNK_ROWS):
-        num_inside += int((_pairwise(chunk, centres) <= radii).any(1).sum())
+        num_inside += int((_squared_distances(chunk, centres) <= limits).any(1).sum())
     return num_inside / len(points)
