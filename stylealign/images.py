@@ -4,7 +4,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from stylealign.errors import DataError
 
-Pixels = UInt8[np.ndarray, "H W 3"]
+Pixels = UInt8[np.ndarray, "_ _ 3"]
 PixelBatch = UInt8[np.ndarray, "N H W 3"]
+Mask = UInt8[np.ndarray, "_ _"]
 
 MAX_PIXELS: Final = 80_000_000
 """Larger images are refused before their pixels are decoded."""
@@ -62,8 +63,8 @@ def to_uint8(images: Float[Tensor, "N 3 H W"]) -> PixelBatch:
     return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def encode_png(pixels: Pixels) -> bytes:
-    """Encode one image as PNG; equal pixels give equal bytes."""
+def encode_png(pixels: Pixels | Mask) -> bytes:
+    """Encode one image, or one mask, as PNG; equal pixels give equal bytes."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", compress_level=6)
     return buffer.getvalue()
@@ -76,19 +77,18 @@ def decode(data: bytes) -> Pixels:
 
     Raises: DataError if the data is no image, is damaged, or has more than `MAX_PIXELS` pixels.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _refuse_bomb(image.size)
-            return np.array(_to_rgb(ImageOps.exif_transpose(image)))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        message = f"image is too large: {error}; expected at most {MAX_PIXELS} pixels"
-        raise DataError(message) from error
-    except DataError:
-        raise
-    except _BROKEN_FILE as error:
-        reason = str(error).split(" <_io")[0]  # without the address of our own buffer
-        message = f"cannot decode image: {reason}; expected an intact file of {FORMATS}"
-        raise DataError(message) from error
+    return _open(data, lambda image: np.array(_to_rgb(ImageOps.exif_transpose(image))))
+
+
+def decode_mask(data: bytes) -> Mask:
+    """Decode a mask: one grey level, or palette position, per pixel.
+
+    Raises: DataError as `decode` does, or if the file has more than one channel.
+    """
+    mask = _open(data, np.array)
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise DataError(f"mask has shape {mask.shape} of {mask.dtype}; expected 8-bit grey")
+    return mask
 
 
 def crop_and_resize(pixels: Pixels, resolution: int) -> Pixels:
@@ -121,6 +121,22 @@ def image_grid(images: Sequence[Pixels] | PixelBatch, num_columns: int) -> Pixel
     cells[:num_images] = batch
     rows = cells.reshape(num_rows, num_columns, height, width, 3).swapaxes(1, 2)
     return rows.reshape(num_rows * height, num_columns * width, 3)
+
+
+def _open(data: bytes, read: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _refuse_bomb(image.size)
+            return read(image)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        message = f"image is too large: {error}; expected at most {MAX_PIXELS} pixels"
+        raise DataError(message) from error
+    except DataError:
+        raise
+    except _BROKEN_FILE as error:
+        reason = str(error).split(" <_io")[0]  # without the address of our own buffer
+        message = f"cannot decode image: {reason}; expected an intact file of {FORMATS}"
+        raise DataError(message) from error
 
 
 def _refuse_bomb(size: tuple[int, int]) -> None:
