@@ -20,7 +20,7 @@ def test_frechet_distance_equals_the_formula_with_a_matrix_root(num_real, num_fa
     real, fake = features(num_real), features(num_fake, seed=1, shift=0.5)
     real_cov, fake_cov = (np.cov(rows.T, ddof=0) for rows in (real, fake))
     if min(num_real, num_fake) > 12:
-        root_trace = np.trace(scipy.linalg.sqrtm(real_cov @ fake_cov).real)
+        root_trace = np.trace(np.real(scipy.linalg.sqrtm(real_cov @ fake_cov)))
     else:  # a singular product has no stable root, its eigenvalues are still exact
         eigenvalues = np.linalg.eigvals(real_cov @ fake_cov).real
         root_trace = np.sqrt(eigenvalues.clip(0)).sum()
@@ -77,7 +77,7 @@ def test_kernel_distance_equals_the_double_sum_over_pairs(rng):
     real, fake = features(15), features(15, seed=1, shift=0.4)
 
     def kernel(a: np.ndarray, b: np.ndarray) -> float:
-        return (a @ b / 12 + 1) ** 3
+        return float(a @ b / 12 + 1) ** 3
 
     pairs = [(i, j) for i in range(15) for j in range(15)]
     within = sum(kernel(rows[i], rows[j]) for rows in (real, fake) for i, j in pairs if i != j) / (
