@@ -1,0 +1,100 @@
+"""What a model is: architecture, lineage and training state, as one checked record."""
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class ModelConfig(BaseModel):
+    """Everything but the weights: two models of equal architecture share all fields of it.
+
+    Units:  widths in channels; `kimg` in thousands of real images shown to the discriminator.
+    Source: Karras et al., StyleGAN2, arXiv:1912.04958; StyleGAN2-ADA, arXiv:2006.06676.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Literal["stylegan2"] = "stylegan2"
+    resolution: int = Field(ge=8, le=4096)
+    z_dim: int = Field(default=512, ge=1, le=65536)
+    w_dim: int = Field(default=512, ge=1, le=65536)
+    c_dim: int = Field(default=0, ge=0, le=1_000_000)
+    img_channels: int = Field(default=3, ge=1, le=16)
+
+    num_mapping_layers: int = Field(default=8, ge=1, le=64)
+    mapping_lr_multiplier: float = Field(default=0.01, gt=0)
+    channels: dict[int, int]
+    """Width of the generator's block at each resolution, 4 to `resolution`."""
+    noise: bool = True
+    """Whether layers add noise inputs; small images train faster without."""
+    conv_clamp: float | None = None
+    """Bound on activations of networks trained in float16; None = unbounded."""
+
+    discriminator_architecture: Literal["resnet", "skip"] = "resnet"
+    discriminator_channels: dict[int, int] = Field(default_factory=dict)
+    """Width of the discriminator's block at each resolution; empty = as the generator."""
+    discriminator_fc_dim: int | None = None
+    """Width of the discriminator's last hidden layer; None = its width at 4x4."""
+    discriminator_mapping_layers: int = Field(default=8, ge=1, le=64)
+    discriminator_cmap_dim: int | None = None
+    """Width of the class embedding that the logits project on; None = width at 4x4."""
+    mbstd_group_size: int | None = 4
+    """Images per minibatch-stddev group; None = the whole batch."""
+    mbstd_num_channels: int = Field(default=1, ge=0)
+
+    domain: str = ""
+    id: str = ""
+    """sha256 over names, shapes, types and bytes of G_ema's tensors; set when saved."""
+    parent_id: str = ""
+    root_id: str = ""
+    """The first ancestor; models that share it are aligned by construction."""
+    lineage: Literal["none", "trained", "declared"] = "none"
+    kimg: float = Field(default=0.0, ge=0)
+    data_hash: str = ""
+
+    @field_validator("resolution")
+    @classmethod
+    def _is_power_of_two(cls, resolution: int) -> int:
+        if resolution & (resolution - 1):
+            message = f"resolution must be a power of two, got {resolution}"
+            raise ValueError(message)
+        return resolution
+
+    @field_validator("channels", "discriminator_channels")
+    @classmethod
+    def _are_sane_widths(cls, channels: dict[int, int]) -> dict[int, int]:
+        for resolution, width in channels.items():
+            if not 1 <= width <= 65536:
+                message = f"width {width} at resolution {resolution} is outside 1..65536"
+                raise ValueError(message)
+        return channels
+
+    @property
+    def block_resolutions(self) -> tuple[int, ...]:
+        """Resolutions of the synthesis blocks, 4 first."""
+        return tuple(2**i for i in range(2, int(math.log2(self.resolution)) + 1))
+
+    @property
+    def num_ws(self) -> int:
+        """Layers that take a style: 2*log2(resolution) - 2."""
+        return 2 * int(math.log2(self.resolution)) - 2
+
+    def has_same_architecture(self, other: "ModelConfig") -> bool:
+        """Whether weights of one fit the generator of the other."""
+        fields = (
+            "architecture", "resolution", "z_dim", "w_dim", "c_dim", "img_channels",
+            "num_mapping_layers", "mapping_lr_multiplier", "channels", "noise",
+        )  # fmt: skip
+        return all(getattr(self, field) == getattr(other, field) for field in fields)
+
+
+def channels_from_base(
+    resolution: int, *, channel_base: int = 32768, channel_max: int = 512
+) -> dict[int, int]:
+    """Official widths: channel_base / resolution, at most channel_max.
+
+    Source: NVlabs networks, `channels_dict`; channel_base = 32768 * fmaps.
+    """
+    resolutions = [2**i for i in range(2, int(math.log2(resolution)) + 1)]
+    return {res: min(channel_base // res, channel_max) for res in resolutions}

@@ -1,0 +1,36 @@
+"""Latent spaces: which code is meant, and whose it is."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from jaxtyping import Float
+from torch import Tensor
+
+Space: TypeAlias = Literal["z", "z_plus", "w", "w_plus"]
+SPACES: tuple[Space, ...] = get_args(Space)
+
+Images: TypeAlias = Float[Tensor, "N channels height width"]
+Z: TypeAlias = Float[Tensor, "N z_dim"]
+Labels: TypeAlias = Float[Tensor, "N c_dim"]
+WPlus: TypeAlias = Float[Tensor, "N num_ws w_dim"]
+Logits: TypeAlias = Float[Tensor, "N 1"]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Codes with the space that they live in and the model that they were found in.
+
+    Shapes: codes [N, dim] in z and w, [N, num_ws, dim] in z_plus and w_plus.
+    """
+
+    codes: Tensor
+    space: Space
+    model_id: str
+
+    def __len__(self) -> int:
+        """Number of codes."""
+        return len(self.codes)
+
+    def __getitem__(self, rows: slice) -> "Latents":
+        """The same space and model, some of the codes."""
+        return Latents(self.codes[rows], self.space, self.model_id)

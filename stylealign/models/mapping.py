@@ -1,0 +1,52 @@
+"""The mapping network: z (and class) to w."""
+
+import torch
+from torch import Tensor, nn
+
+from stylealign.models.layers import EqualizedLinear
+from stylealign.models.latents import Labels
+
+
+def normalize_second_moment(x: Tensor) -> Tensor:
+    """Scale each row to unit mean square, so that only its direction counts."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+class Mapping(nn.Module):
+    """Dense layers from a normalised z, and a class embedding beside it, to w.
+
+    With z_dim 0 it embeds the class alone, as the conditional discriminator does.
+
+    Shapes: z [N, z_dim], c [N, c_dim] -> w [N, w_dim].
+    Source: arXiv:1812.04948, section 2; conditioning as in arXiv:2006.06676.
+    """
+
+    def __init__(
+        self, z_dim: int, c_dim: int, w_dim: int, *, num_layers: int, lr_multiplier: float = 0.01
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.c_dim = z_dim, c_dim
+        self.embed = EqualizedLinear(c_dim, w_dim) if c_dim else None
+        widths = [z_dim + (w_dim if c_dim else 0)] + [w_dim] * num_layers
+        self.layers = nn.ModuleList(
+            EqualizedLinear(i, o, is_activated=True, lr_multiplier=lr_multiplier)
+            for i, o in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, z: Tensor | None, c: Labels | None = None) -> Tensor:
+        parts = []
+        if self.z_dim:
+            if z is None or z.shape[1] != self.z_dim:
+                got = None if z is None else tuple(z.shape)
+                message = f"expected z of shape [N, {self.z_dim}], got {got}"
+                raise ValueError(message)
+            parts.append(normalize_second_moment(z.float()))
+        if self.embed is not None:
+            if c is None or c.shape[1] != self.c_dim:
+                message = f"this model is conditional: pass c of shape [N, {self.c_dim}]"
+                raise ValueError(message)
+            parts.append(normalize_second_moment(self.embed(c.float())))
+        x = torch.cat(parts, dim=1)
+        for layer in self.layers:
+            x = layer(x)
+        return x

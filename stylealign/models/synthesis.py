@@ -1,0 +1,112 @@
+"""The synthesis network: w_plus to images."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stylealign.models.config import ModelConfig
+from stylealign.models.latents import Images, WPlus
+from stylealign.models.layers import StyledConv, ToRGB
+from stylealign.models.operators import blur_kernel, upsample
+
+Noise = Literal["const", "random", "none"]
+
+
+class Block(nn.Module):
+    """One resolution: (up)convolution, convolution, and its contribution to the image."""
+
+    const: nn.Parameter | None
+
+    def __init__(self, config: ModelConfig, resolution: int) -> None:
+        super().__init__()
+        width, w_dim = config.channels[resolution], config.w_dim
+        options = {"has_noise": config.noise, "clamp": config.conv_clamp}
+        self.const = None
+        if resolution == 4:
+            self.const = nn.Parameter(torch.randn(width, 4, 4))
+        else:
+            below = config.channels[resolution // 2]
+            self.conv0 = StyledConv(below, width, w_dim, resolution, is_up=True, **options)
+        self.conv1 = StyledConv(width, width, w_dim, resolution, **options)
+        self.torgb = ToRGB(width, config.img_channels, w_dim, clamp=config.conv_clamp)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Layers in the order in which they read w_plus; torgb shares the next block's first."""
+        return ("conv1", "torgb") if self.const is not None else ("conv0", "conv1", "torgb")
+
+
+class Synthesis(nn.Module):
+    """Blocks of doubling resolution whose tRGB outputs are summed (`skip` architecture).
+
+    Source: arXiv:1912.04958, figure 7b.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_ws, self.w_dim = config.num_ws, config.w_dim
+        self.blocks = nn.ModuleDict(
+            {f"b{resolution}": Block(config, resolution) for resolution in config.block_resolutions}
+        )
+        self.register_buffer("kernel", blur_kernel(gain=4.0), persistent=False)
+
+    def styles(self, w_plus: WPlus) -> dict[str, Tensor]:
+        """Raw outputs of the affine layers: the style space S, by layer name.
+
+        Shapes: w_plus [N, num_ws, w_dim] -> {"b4.conv1": [N, C], "b4.torgb": [N, C], ...}.
+        """
+        if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_ws, self.w_dim):
+            message = (
+                f"expected w_plus of shape [N, {self.num_ws}, {self.w_dim}], "
+                f"got {tuple(w_plus.shape)}"
+            )
+            raise ValueError(message)
+        styles, index = {}, 0
+        for block_name, block in self.blocks.items():
+            for offset, layer_name in enumerate(block.layer_names):
+                layer = getattr(block, layer_name)
+                styles[f"{block_name}.{layer_name}"] = layer.affine(w_plus[:, index + offset])
+            index += len(block.layer_names) - 1
+        return styles
+
+    def forward(
+        self,
+        w_plus: WPlus,
+        *,
+        noise: Noise = "const",
+        noise_maps: dict[str, Tensor] | None = None,
+        taps: dict[str, Tensor] | None = None,
+    ) -> Images:
+        """Images of the codes, nominally in [-1, 1]; arguments as in `draw`."""
+        return self.draw(self.styles(w_plus), noise=noise, noise_maps=noise_maps, taps=taps)
+
+    def draw(
+        self,
+        styles: dict[str, Tensor],
+        *,
+        noise: Noise = "const",
+        noise_maps: dict[str, Tensor] | None = None,
+        taps: dict[str, Tensor] | None = None,
+    ) -> Images:
+        """Images of style-space codes.
+
+        `noise_maps` replaces noise inputs by layer name; a dict given as `taps` receives the
+        feature map of each block by block name.
+        """
+        maps = noise_maps or {}
+        x = image = None
+        for block_name, block in self.blocks.items():
+            if block.const is not None:
+                batch = len(styles[f"{block_name}.conv1"])
+                x = block.const.expand(batch, -1, -1, -1)
+            for layer_name in block.layer_names[:-1]:
+                name = f"{block_name}.{layer_name}"
+                x = getattr(block, layer_name)(x, styles[name], maps.get(name, noise))
+            if taps is not None:
+                taps[block_name] = x
+            rgb = block.torgb(x, styles[f"{block_name}.torgb"])
+            image = rgb if image is None else upsample(image, self.kernel) + rgb
+        return image
