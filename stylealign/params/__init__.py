@@ -1,0 +1,34 @@
+"""params.yaml as checked, frozen records: the only place where a number is chosen."""
+
+from stylealign.params.data import PrepareParams, ProceduralParams, SplitParams
+from stylealign.params.labels import EvaluateParams, QualityParams, TransferParams
+from stylealign.params.load import load_params
+from stylealign.params.models import (
+    AnalyzeParams,
+    InvertParams,
+    TrainChildParams,
+    TrainParentParams,
+    TranslateParams,
+)
+from stylealign.params.project import Params, ProjectParams, RefreshParams, ReportParams
+from stylealign.params.section import Section
+
+__all__ = [
+    "AnalyzeParams",
+    "EvaluateParams",
+    "InvertParams",
+    "Params",
+    "PrepareParams",
+    "ProceduralParams",
+    "ProjectParams",
+    "QualityParams",
+    "RefreshParams",
+    "ReportParams",
+    "Section",
+    "SplitParams",
+    "TrainChildParams",
+    "TrainParentParams",
+    "TransferParams",
+    "TranslateParams",
+    "load_params",
+]

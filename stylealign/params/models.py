@@ -1,0 +1,89 @@
+"""Sections that make and use models: training, inversion, translation, analysis."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from stylealign.params.section import Count, LatentSpace, Name, Section, Seed, Share
+from stylealign.recipe import Recipe
+
+
+class ArchitectureParams(Section):
+    """The networks of a parent that is trained from scratch."""
+
+    z_dim: Count
+    w_dim: Count
+    num_mapping_layers: Count
+    channels: dict[int, int]
+    """Width of the generator's block at each resolution, 4 up."""
+    discriminator_channels: dict[int, int] = Field(default_factory=dict)
+    """Width of the discriminator's block at each resolution; empty = as the generator."""
+    noise: bool
+    """Whether layers add noise inputs."""
+
+
+class TrainParentParams(Section):
+    """The parent: given as a checkpoint (the stage stays frozen), or trained from a data set."""
+
+    model: Path
+    """The parent's folder, or a checkpoint of another project; where training writes."""
+    dataset: Name
+    """The data set of the parent's domain."""
+    architecture: ArchitectureParams | None = None
+    """None where a checkpoint is given."""
+    recipe: Recipe | None = None
+    """None where a checkpoint is given."""
+
+
+class TrainChildParams(Section):
+    """One child: the parent fine-tuned on another domain."""
+
+    dataset: Name
+    """The data set of the child's domain; its labels are not looked at."""
+    recipe: Recipe
+
+
+class InvertParams(Section):
+    """Codes of the labelled parent images."""
+
+    dataset: Name
+    splits: tuple[str, ...] = ("train", "val")
+    """Splits whose images are inverted; `test` stays unseen."""
+    max_images: Count | None
+    """Invert the first so many rows of each split; None = all."""
+    space: LatentSpace
+    num_steps: Count
+    learning_rate: float = Field(gt=0)
+    perceptual_weight: float = Field(ge=0)
+    spread_weight: float = Field(ge=0)
+    """Holds the codes of one image's layers together; only for z_plus and w_plus."""
+    encoder_kimg: float = Field(ge=0)
+    """Samples on which the encoder that gives the start is fitted; 0 = start at the mean."""
+    batch_size: Count
+    shard_size: Count
+    """Images per shard of codes: what a killed run loses at most."""
+    min_psnr: float
+    """An image counts as converged from here, in dB."""
+    seed: Seed
+
+
+class TranslateParams(Section):
+    """The inverted images, drawn by each child."""
+
+    truncation_psi: Share
+    batch_size: Count
+    shard_size: Count
+
+
+class AnalyzeParams(Section):
+    """What parent and child share, measured."""
+
+    num_samples: Count
+    """Codes drawn for agreement at equal z."""
+    labels: tuple[Name, ...]
+    """Labels whose agreement is read; both domains must have readers for them."""
+    reader_steps: Count
+    """Optimisation steps of each attribute reader."""
+    num_bootstrap: Count
+    batch_size: Count
+    seed: Seed

@@ -1,0 +1,67 @@
+"""How far a stage has come: a bar with ETA in the terminal, and a Prefect progress artifact."""
+
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+ARTIFACT_INTERVAL_SEC = 2.0
+
+
+@dataclass
+class Bar:
+    """One bar: call `advance` with what was done since the last call."""
+
+    progress: Progress
+    task: TaskID
+    artifact: UUID
+    total: float
+    done: float = 0.0
+    updated: float = field(default_factory=time.monotonic)
+
+    def advance(self, amount: float = 1.0) -> None:
+        """Move the bar; the artifact follows every two seconds and at the end."""
+        self.done += amount
+        self.progress.advance(self.task, amount)
+        now = time.monotonic()
+        if now - self.updated >= ARTIFACT_INTERVAL_SEC or self.done >= self.total:
+            self.updated = now
+            update_progress_artifact(self.artifact, min(100.0, 100.0 * self.done / self.total))
+
+
+@contextmanager
+def progress(description: str, total: float, *, unit: str) -> Generator[Bar]:
+    """A bar from 0 to `total`; without a terminal one line at the end says what was done."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+    )
+    key = "".join(letter if letter.isalnum() else "-" for letter in description.lower())
+    artifact = create_progress_artifact(0.0, key=key, description=f"{description}, {unit}")
+    started = time.monotonic()
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bars:
+        bar = Bar(bars, bars.add_task(description, total=total), UUID(str(artifact)), total)
+        yield bar
+    if not sys.stderr.isatty():
+        seconds = time.monotonic() - started
+        console.print(f"{description}: {bar.done:g} {unit} in {seconds:.1f} s")

@@ -1,0 +1,116 @@
+"""What MLflow is told about each stage: params, inputs, metrics by step, figures, lineage."""
+
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import yaml
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric
+from mlflow.tracking import MlflowClient
+from pydantic import BaseModel
+
+MAX_PARAM_CHARS = 500
+MAX_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Record:
+    """One open MLflow run; numbers and figures go in while the stage works."""
+
+    run_id: str
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers at a step (for training: images shown)."""
+        now = int(time.time() * 1000)
+        entries = [Metric(name, float(value), now, step) for name, value in values.items()]
+        client = MlflowClient()
+        for start in range(0, len(entries), MAX_BATCH):
+            client.log_batch(self.run_id, metrics=entries[start : start + MAX_BATCH])
+
+    def figures(self, paths: Sequence[Path]) -> None:
+        """Keep figures and small tables with the run."""
+        for path in paths:
+            MlflowClient().log_artifact(self.run_id, str(path), "figures")
+
+    def tag(self, **tags: str) -> None:
+        """Note facts that are not numbers, such as a resolved model version."""
+        for name, value in tags.items():
+            MlflowClient().set_tag(self.run_id, name, value)
+
+
+@contextmanager
+def recorded(
+    stage: str, name: str, params: BaseModel, inputs: Mapping[str, Path]
+) -> Generator[Record]:
+    """An MLflow run around a stage; a stage that fails leaves a failed run.
+
+    Inputs are logged with the content hash that DVC knows them by.
+    """
+    mlflow.set_experiment(project_name())
+    title = f"{stage}@{name}" if name else stage
+    with mlflow.start_run(run_name=title) as run:
+        mlflow.set_tags({"stage": stage, "name": name, "git_commit": git_commit()})
+        mlflow.log_params(flat_params(params))
+        for context, path in inputs.items():
+            source = resolve_dataset_source(str(path.absolute()))
+            dataset = MetaDataset(source, name=path.as_posix(), digest=digest(path))
+            mlflow.log_input(dataset, context=context)
+        yield Record(run.info.run_id)
+
+
+def project_name() -> str:
+    """The project's name in params.yaml: the MLflow experiment of all its runs."""
+    return str(yaml.safe_load(Path("params.yaml").read_text("utf-8"))["project"]["name"])
+
+
+def git_commit() -> str:
+    """The commit the project is at, `-dirty` behind it where files differ; empty without git."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return ""
+    return described.stdout.strip()
+
+
+def digest(path: Path) -> str:
+    """The md5 that DVC tracks a path by; for a path DVC does not know, a hash of its manifest."""
+    lock = Path("dvc.lock")
+    stages = yaml.safe_load(lock.read_text("utf-8")).get("stages", {}) if lock.exists() else {}
+    for stage in stages.values():
+        for out in stage.get("outs", []) + stage.get("deps", []):
+            if out["path"] == path.as_posix():
+                return str(out["md5"])[:36]
+    for manifest in (path / "manifest.json", path / "config.json", path):
+        if manifest.is_file():
+            return hashlib.sha256(manifest.read_bytes()).hexdigest()[:32]
+    return "unknown"
+
+
+def flat_params(params: BaseModel) -> dict[str, str]:
+    """One line per leaf of a section, `recipe.batch_size` style, as MLflow's table wants it."""
+    flat: dict[str, str] = {}
+
+    def walk(prefix: str, value: object) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else str(key), inner)
+        else:
+            flat[prefix] = (value if isinstance(value, str) else json.dumps(value))[
+                :MAX_PARAM_CHARS
+            ]
+
+    walk("", params.model_dump(mode="json"))
+    return flat
