@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class ModelConfig(BaseModel):
@@ -69,6 +69,18 @@ class ModelConfig(BaseModel):
                 message = f"width {width} at resolution {resolution} is outside 1..65536"
                 raise ValueError(message)
         return channels
+
+    @model_validator(mode="after")
+    def _has_every_width(self) -> "ModelConfig":
+        for name, channels in (
+            ("channels", self.channels),
+            ("discriminator_channels", self.discriminator_channels or self.channels),
+        ):
+            missing = set(self.block_resolutions) - channels.keys()
+            if missing:
+                message = f"{name} lacks the width at resolution {min(missing)}"
+                raise ValueError(message)
+        return self
 
     @property
     def block_resolutions(self) -> tuple[int, ...]:

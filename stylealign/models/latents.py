@@ -1,6 +1,6 @@
 """Latent spaces: which code is meant, and whose it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 from jaxtyping import Float
@@ -20,12 +20,15 @@ Logits: TypeAlias = Float[Tensor, "N 1"]
 class Latents:
     """Codes with the space that they live in and the model that they were found in.
 
+    `root_id`, that model's root, tells its relatives even where the model itself is not at hand.
+
     Shapes: codes [N, dim] in z and w, [N, num_ws, dim] in z_plus and w_plus.
     """
 
     codes: Tensor
     space: Space
     model_id: str
+    root_id: str = ""
 
     def __len__(self) -> int:
         """Number of codes."""
@@ -33,4 +36,4 @@ class Latents:
 
     def __getitem__(self, rows: slice) -> "Latents":
         """The same space and model, some of the codes."""
-        return Latents(self.codes[rows], self.space, self.model_id)
+        return replace(self, codes=self.codes[rows])

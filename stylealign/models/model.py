@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from stylealign.models.config import ModelConfig
 from stylealign.models.discriminator import Discriminator
 from stylealign.models.generator import Generator
@@ -27,3 +29,10 @@ class Model:
         generator = Generator(config)
         generator.load_state_dict(raw_generator.state_dict())
         return cls(generator, config, Discriminator(config), raw_generator)
+
+    def to(self, device: str | torch.device) -> "Model":
+        """Move all networks to a device, in place; returns the model itself."""
+        for network in (self.generator, self.discriminator, self.raw_generator):
+            if network is not None:
+                network.to(device)
+        return self

@@ -13,10 +13,12 @@ LRELU_GAIN = math.sqrt(2)
 def blur_kernel(gain: float = 1.0) -> Tensor:
     """The 4x4 binomial low-pass filter [1, 3, 3, 1], summing to `gain`.
 
+    It is a constant, so it holds its numbers even in a network that is built on the meta device.
+
     Shapes: returns [1, 1, 4, 4].
     Source: arXiv:1912.04958, appendix B.
     """
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device="cpu")
     kernel = torch.outer(taps, taps)
     return (kernel / kernel.sum() * gain)[None, None]
 

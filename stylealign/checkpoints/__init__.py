@@ -1,0 +1,15 @@
+"""Models on disk: our folders, foreign formats, and who is related to whom."""
+
+from stylealign.checkpoints.folder import save_model
+from stylealign.checkpoints.lineage import is_related, require_related, weight_distance
+from stylealign.checkpoints.load import load_model
+from stylealign.checkpoints.weights import compute_model_id
+
+__all__ = [
+    "compute_model_id",
+    "is_related",
+    "load_model",
+    "require_related",
+    "save_model",
+    "weight_distance",
+]

@@ -1,0 +1,145 @@
+"""Our own format: a folder with `model.safetensors` and `config.json`."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stylealign.checkpoints.weights import build_model, compute_model_id
+from stylealign.errors import CheckpointError
+from stylealign.models import Model, ModelConfig
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+FORMAT = "stylealign-1"
+_MAX_CONFIG_BYTES = 1 << 20
+
+
+def save_model(model: Model, folder: str | Path) -> ModelConfig:
+    """Write a model folder, whole or not at all, and give the model its id.
+
+    A model without ancestors becomes its own root. Files that the folder already holds beside
+    the model are kept.
+
+    Returns the config as written, which is then the model's own.
+    """
+    folder = Path(folder)
+    model_id = compute_model_id(model.generator)
+    root_id = model.config.root_id or model_id
+    model.config = model.config.model_copy(update={"id": model_id, "root_id": root_id})
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _write_files(model, temporary)
+        _publish(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return model.config
+
+
+def load_folder(folder: Path, device: str | torch.device = "cpu") -> Model:
+    """Read what `save_model` wrote.
+
+    Raises: CheckpointError naming the folder and what is missing, changed or out of bounds.
+    """
+    config, sha256 = read_config(folder)
+    weights = folder / WEIGHTS_FILE
+    source = str(weights)
+    if not weights.is_file():
+        message = f"{source!r} is missing; a model folder holds {WEIGHTS_FILE} and {CONFIG_FILE}"
+        raise CheckpointError(message)
+    try:
+        tensors = load_file(weights, device=str(device))
+    except (SafetensorError, OSError, ValueError) as error:
+        message = f"{source!r} is truncated or no safetensors file: {error}"
+        raise CheckpointError(message) from error
+    if _hash_file(weights) != sha256:
+        message = f"{source!r} was changed since it was saved: its sha256 is not {sha256!r}"
+        raise CheckpointError(message)
+    return build_model(config, tensors, source).to(device)
+
+
+def read_config(folder: Path) -> tuple[ModelConfig, str]:
+    """The checked config of a model folder, and the sha256 that its weights file must have.
+
+    Raises: CheckpointError naming the file and its first offending field.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            message = f"{str(path)!r} is larger than {_MAX_CONFIG_BYTES} bytes"
+            raise CheckpointError(message)
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        message = f"{str(folder)!r} is no model folder: {CONFIG_FILE} cannot be read ({error})"
+        raise CheckpointError(message) from error
+    except (ValueError, RecursionError) as error:
+        message = f"{str(path)!r} is not valid JSON: {error}"
+        raise CheckpointError(message) from error
+    return _check_config(record, str(path))
+
+
+def _check_config(record: Any, source: str) -> tuple[ModelConfig, str]:
+    if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
+        message = f"{source!r}: field 'format' must be {FORMAT!r}"
+        raise CheckpointError(message)
+    sha256 = record.pop("weights_sha256", None)
+    if not isinstance(sha256, str):
+        message = f"{source!r}: field 'weights_sha256' is missing"
+        raise CheckpointError(message)
+    try:
+        return ModelConfig.model_validate(record), sha256
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = f"{source!r}: field {field!r}: {first['msg']}, got {first['input']!r:.80}"
+        raise CheckpointError(message) from error
+
+
+def _write_files(model: Model, folder: Path) -> None:
+    weights = folder / WEIGHTS_FILE
+    save_file(_named_tensors(model), weights)
+    record = {
+        "format": FORMAT,
+        **model.config.model_dump(mode="json"),
+        "weights_sha256": _hash_file(weights),
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    """Move the finished folder, or its files into a folder that exists, to where they belong."""
+    temporary.chmod(0o755)
+    if not folder.exists():
+        temporary.rename(folder)
+        return
+    # Between the two moves the hashes disagree, so that a reader refuses rather than mixes.
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        (temporary / name).replace(folder / name)
+
+
+def _named_tensors(model: Model) -> dict[str, Tensor]:
+    networks = {"G_ema": model.generator, "G": model.raw_generator, "D": model.discriminator}
+    return {
+        f"{prefix}.{name}": tensor.detach().cpu().contiguous()
+        for prefix, network in networks.items()
+        if network is not None
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

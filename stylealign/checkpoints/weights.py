@@ -1,0 +1,95 @@
+"""Tensors into networks: built without storage, checked one by one, then adopted as they are."""
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from stylealign.errors import CheckpointError
+from stylealign.models import Discriminator, Generator, Model, ModelConfig
+
+NETWORKS = ("G_ema", "G", "D")
+"""Prefixes of tensor names: averaged generator, generator as trained, discriminator."""
+
+
+def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str) -> Model:
+    """Adopt tensors named `G_ema.…`, `G.…` and `D.…` as the weights of a model.
+
+    The networks are laid out on the meta device and take over the tensors themselves, so that
+    nothing is initialised at random and no weight exists twice. `G` and `D` may be absent.
+
+    Raises: CheckpointError naming `source` and the first tensor that is missing, unknown, of
+        another shape or type, or not finite.
+    """
+    parts = split_by_network(tensors, source)
+    if "G_ema" not in parts:
+        message = f"{source!r} has no generator: tensor names must start with 'G_ema.'"
+        raise CheckpointError(message)
+    with torch.device("meta"):
+        generator = Generator(config)
+        raw_generator = Generator(config) if "G" in parts else None
+        discriminator = Discriminator(config) if "D" in parts else None
+    adopt_weights(generator, parts["G_ema"], source, "G_ema.")
+    if raw_generator is not None:
+        adopt_weights(raw_generator, parts["G"], source, "G.")
+    if discriminator is not None:
+        adopt_weights(discriminator, parts["D"], source, "D.")
+    return Model(generator, config, discriminator, raw_generator)
+
+
+def split_by_network(tensors: Mapping[str, Tensor], source: str) -> dict[str, dict[str, Tensor]]:
+    """Tensors by network and by their name inside it."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        network, _, inner_name = name.partition(".")
+        if network not in NETWORKS:
+            message = f"{source!r} holds unknown tensor {name!r}; expected names from {NETWORKS}"
+            raise CheckpointError(message)
+        parts.setdefault(network, {})[inner_name] = tensor
+    return parts
+
+
+def adopt_weights(
+    network: nn.Module, tensors: Mapping[str, Tensor], source: str, prefix: str
+) -> None:
+    """Make checked tensors the network's own parameters and buffers.
+
+    Raises: CheckpointError as `build_model` does.
+    """
+    expected = network.state_dict()
+    for name, target in expected.items():
+        if name not in tensors:
+            message = f"{source!r} lacks tensor {prefix + name!r} of shape {list(target.shape)}"
+            raise CheckpointError(message)
+        check_tensor(tensors[name], tuple(target.shape), source, prefix + name)
+    for name in tensors:
+        if name not in expected:
+            message = f"{source!r} holds unknown tensor {prefix + name!r}"
+            raise CheckpointError(message)
+    network.load_state_dict(dict(tensors), assign=True)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+
+
+def check_tensor(tensor: Tensor, shape: tuple[int, ...], source: str, name: str) -> None:
+    """Refuse a tensor of another shape or type, or one that holds NaN or infinity."""
+    if tuple(tensor.shape) != shape:
+        message = f"{source!r}: tensor {name!r} has shape {list(tensor.shape)}, not {list(shape)}"
+        raise CheckpointError(message)
+    if tensor.dtype != torch.float32:
+        message = f"{source!r}: tensor {name!r} is {tensor.dtype}, not torch.float32"
+        raise CheckpointError(message)
+    # One NaN or infinity spoils the sum; a sum may also overflow, so look closer before refusing.
+    if not tensor.sum().isfinite() and not tensor.isfinite().all():
+        message = f"{source!r}: tensor {name!r} holds NaN or infinite weights"
+        raise CheckpointError(message)
+
+
+def compute_model_id(generator: Generator) -> str:
+    """sha256 over names, shapes, types and bytes of the generator's tensors, in name order."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(generator.state_dict().items()):
+        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
