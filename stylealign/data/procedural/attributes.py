@@ -52,7 +52,7 @@ def require_domain(domain: str) -> Domain:
     raise ParamsError(f"unknown procedural domain {domain!r}: choose one of {list(_DOMAINS)}")
 
 
-def label_schema(domain: Domain) -> dict[str, dict[str, Any]]:
+def label_schema(domain: str) -> dict[str, dict[str, Any]]:
     """One plain record per label of a domain: type, values, unit, mirror, tolerance.
 
     The nuisance columns of `draw_attributes` are no labels and do not appear here.
@@ -82,13 +82,13 @@ def label_schema(domain: Domain) -> dict[str, dict[str, Any]]:
     return continuous | classes
 
 
-def class_values(domain: Domain) -> dict[str, tuple[str, ...]]:
+def class_values(domain: str) -> dict[str, tuple[str, ...]]:
     """The values of every class attribute of a domain."""
     return dict(_CLASSES[require_domain(domain)])
 
 
 def draw_attributes(
-    domain: Domain, num: int, *, seed: int, prevalence: Prevalence | None = None
+    domain: str, num: int, *, seed: int, prevalence: Prevalence | None = None
 ) -> pd.DataFrame:
     """Independent attributes of `num` pictures, nuisance columns included.
 
@@ -99,7 +99,8 @@ def draw_attributes(
     Units: degrees for yaw and pitch; image widths for x and y; see `label_schema` for the rest.
     Raises: ParamsError if the domain, the count or a prevalence cannot be used.
     """
-    classes = _CLASSES[require_domain(domain)]
+    domain = require_domain(domain)
+    classes = _CLASSES[domain]
     if num < 1:
         raise ParamsError(f"the number of pictures must be at least 1, got {num!r}")
     if seed < 0:

@@ -1,11 +1,12 @@
 """Soft-edged shapes painted on a batch of pictures at once."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 _TINY = np.float32(1e-6)
 
@@ -37,7 +38,7 @@ class Canvas:
 
         Shapes: coverage [N, h, W]; color [N, 3] or [3].
         """
-        ink = np.broadcast_to(color, (len(self.image), 3)).reshape(-1, 3, 1, 1)
+        ink = np.broadcast_to(color.astype(np.float32), (len(self.image), 3))[:, :, None, None]
         self.image[...] += coverage[:, None] * (ink - self.image)
 
     def edge(self, distance: Array) -> Array:

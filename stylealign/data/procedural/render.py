@@ -11,12 +11,14 @@ from stylealign.data.procedural.head import Head
 from stylealign.data.procedural.people import HAIR, SKIN, paint_people
 from stylealign.errors import DataError, ParamsError
 
+Palette = dict[str, tuple[float, float, float]]
+
 _MIN_RESOLUTION = 32
 _CHUNK_PIXELS = 1 << 15  # pictures painted together: small enough to stay in the cache
 _NUMBERS = ("yaw", "pitch", "smile", "eye_openness", "size", "x", "y", "background")
 
 
-def render(domain: Domain, attributes: pd.DataFrame, resolution: int) -> NDArray[np.uint8]:
+def render(domain: str, attributes: pd.DataFrame, resolution: int) -> NDArray[np.uint8]:
     """One picture per row of attributes.
 
     A picture depends on its own row alone, and a larger resolution shows the same picture sharper.
@@ -26,7 +28,8 @@ def render(domain: Domain, attributes: pd.DataFrame, resolution: int) -> NDArray
     Raises: ParamsError if the domain or the resolution cannot be used; DataError if a column is
         missing or holds a value that the domain does not know.
     """
-    classes = class_values(require_domain(domain))
+    domain = require_domain(domain)
+    classes = class_values(domain)
     if resolution < _MIN_RESOLUTION:
         raise ParamsError(f"resolution must be at least {_MIN_RESOLUTION}, got {resolution!r}")
     _require_columns(domain, attributes, classes)
@@ -52,10 +55,10 @@ def _render_chunk(domain: Domain, rows: pd.DataFrame, resolution: int) -> NDArra
         glasses=glasses.reshape(-1, 1, 1),
     )
     if domain == "people":
-        skin, hair = _colors(rows["tone"], SKIN), _colors(rows["hair_color"], HAIR)
+        skin, hair = _colors(rows, "tone", SKIN), _colors(rows, "hair_color", HAIR)
         paint_people(canvas, head, skin=skin, hair=hair)
     else:
-        fur, eyes = _colors(rows["tone"], FUR), _colors(rows["eye_color"], EYES)
+        fur, eyes = _colors(rows, "tone", FUR), _colors(rows, "eye_color", EYES)
         paint_cats(canvas, head, fur=fur, eyes=eyes)
     return np.rint(255.0 * np.clip(canvas.image, 0.0, 1.0)).astype(np.uint8)
 
@@ -69,8 +72,8 @@ def _paint_background(canvas: Canvas, place: Array, resolution: int) -> None:
     canvas.image[...] = fall * (0.76 + 0.13 * np.cos(turn - phase))
 
 
-def _colors(names: pd.Series, palette: dict[str, tuple[float, float, float]]) -> Array:
-    return np.array([palette[name] for name in names], np.float32)
+def _colors(rows: pd.DataFrame, name: str, palette: Palette) -> Array:
+    return np.array([palette[value] for value in rows[name]], np.float32)
 
 
 def _require_columns(
