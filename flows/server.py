@@ -22,19 +22,21 @@ START_TIMEOUT_SEC = 180
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ash", "ksh"}
 
 
-def start_server(root: Path, owner: int | None = None) -> str:
+def start_server(
+    root: Path, owner: int | None = None, *, port: int = 0, has_ui: bool = False
+) -> str:
     """The API address of the server that serves this run, started if there is none yet.
 
     Returns at once, so that the caller can import its heavy packages while the server comes up;
     `wait_for_server` follows. The owner is the command the user typed: `dvc repro` where a stage
     was started by DVC, this process otherwise. All stages of one `dvc repro` share one server,
-    and it ends with them.
+    and it ends with them. Port 0 = a free one.
     """
     if os.environ.get("PREFECT_API_URL"):
         return os.environ["PREFECT_API_URL"]
     with FileLock(root / STATE / "server.lock"):
         known = _living(root)
-        url = known["url"] if known else _start(root, owner or _owner())
+        url = known["url"] if known else _start(root, owner or _owner(), port, has_ui)
     os.environ["PREFECT_API_URL"] = url
     return url
 
@@ -104,8 +106,8 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _start(root: Path, owner: int) -> str:
-    port = free_port()
+def _start(root: Path, owner: int, port: int, has_ui: bool) -> str:
+    port = require_port(port) if port else free_port()
     url = f"http://127.0.0.1:{port}/api"
     command = [sys.executable, "-m", "flows.server", "--port", str(port), "--owner", str(owner)]
     with (root / STATE / "server.log").open("wb") as output:
@@ -115,7 +117,7 @@ def _start(root: Path, owner: int) -> str:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=os.environ | {"PREFECT_API_URL": url, "PREFECT_UI_ENABLED": "false"},
+            env=os.environ | {"PREFECT_API_URL": url, "PREFECT_UI_ENABLED": str(has_ui).lower()},
             start_new_session=True,
         )
     record = {"pid": server.pid, "owner": owner, "url": url}

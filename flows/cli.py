@@ -1,0 +1,134 @@
+"""The `stylealign` command: one word per thing to do, and help that teaches."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from stylealign.errors import StyleAlignError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""Fine-tune aligned child generators, invert labelled images, carry labels to new domains.
+
+A project is a folder with `params.yaml` (every number) and `dvc.yaml` (every stage).
+Start one with `stylealign init DIR`, edit `params.yaml`, then `dvc repro`:
+only what a change touches runs again.
+""",
+)
+
+MAKE, USE, KEEP = "Run the pipeline", "Use models", "Look after a project"
+
+
+Stage = Literal[
+    "prepare",
+    "train_parent",
+    "train_child",
+    "invert",
+    "translate",
+    "transfer",
+    "analyze",
+    "evaluate",
+    "report",
+]
+"""Stages of dvc.yaml, in the order in which they run."""
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a param, once."),
+]
+ModelOption = Annotated[
+    str, typer.Option(help="A model folder, a .pkl or .pt file, or `models:/name@alias`.")
+]
+
+
+@app.command(rich_help_panel=MAKE)
+def init(
+    folder: Annotated[Path, typer.Argument(help="New or empty folder.")],
+) -> None:
+    """Make a project of your own: params.yaml, dvc.yaml, prefect.yaml, in git and DVC.
+
+    The stages are those of the demo; put your images under `data/raw/` and say so in `params.yaml`.
+    """
+    from flows.init import create_project
+
+    create_project(folder)
+
+
+@app.command(rich_help_panel=MAKE)
+def run(
+    stage: Annotated[Stage, typer.Argument(help="What to run.")],
+    name: Annotated[
+        str, typer.Argument(help="Data set or child, where the stage has several.")
+    ] = "",
+    set_: Overrides = None,
+) -> None:
+    """Run one stage now, whether stale or not.
+
+    This is what each stage of `dvc.yaml` calls; `dvc repro` decides which are due.
+    Example: `stylealign run invert --set invert.num_steps=20`
+    """
+    from flows.run import run_stage
+
+    run_stage(stage, name, set_ or [])
+
+
+@app.command(rich_help_panel=MAKE)
+def demo() -> None:
+    """Run every stale stage of this project and print the headline table and the report's path."""
+    from flows.run import run_pipeline
+
+    run_pipeline(Path.cwd())
+
+
+@app.command(rich_help_panel=KEEP)
+def doctor() -> None:
+    """Check versions, devices, stores and tools, and say how to mend what is wrong."""
+    from flows.doctor import examine
+
+    if not examine(Path.cwd()):
+        raise typer.Exit(2)
+
+
+@app.command(rich_help_panel=KEEP)
+def ui(
+    prefect_port: Annotated[int, typer.Option(help="0 = a free one.")] = 0,
+    mlflow_port: Annotated[int, typer.Option(help="0 = a free one.")] = 0,
+) -> None:
+    """Open the Prefect and MLflow pages of this project on loopback, until Ctrl-C."""
+    from flows.services import show_pages
+
+    show_pages(Path.cwd(), prefect_port, mlflow_port)
+
+
+@app.command(rich_help_panel=KEEP)
+def serve(
+    port: Annotated[int, typer.Option(help="Port of the Prefect server; 0 = a free one.")] = 0,
+) -> None:
+    """Run the schedule of `prefect.yaml`: refresh this project whenever it is due, until Ctrl-C."""
+    from flows.services import serve_schedule
+
+    serve_schedule(Path.cwd(), port)
+
+
+def main() -> None:
+    """Entry point: what the user did wrong is one sentence and exit code 2, never a traceback."""
+    try:
+        app()
+    except StyleAlignError as error:
+        message = f"[bold red]error:[/] {escape(str(error))}"
+        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; what is finished is kept")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What this machine and this project can do, and how to mend what they cannot."""
+
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.project import STATE, enter_project
+from stylealign.errors import StyleAlignError
+from stylealign.params import load_params
+
+PINS = {"fastapi": ("0.139", "0.151"), "sqlalchemy": ("2.0", "2.1"), "prefect": ("3.8.8", "3.8.9")}
+"""Packages that break Prefect outside this range: lowest, and first that is too new."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination."""
+
+    what: str
+    is_well: bool
+    seen: str
+    mend: str = ""
+
+
+def examine(root: Path) -> bool:
+    """Print every finding; true if nothing needs mending."""
+    table = Table(title="stylealign doctor", title_justify="left")
+    for column in ("", "what", "seen", "how to mend"):
+        table.add_column(column, overflow="fold")
+    findings = [finding for check in CHECKS for finding in check(root)]
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.is_well else "[red]mend[/]"
+        mend = "" if finding.is_well else finding.mend
+        table.add_row(mark, finding.what, escape(finding.seen), escape(mend))
+    Console().print(table)
+    return all(finding.is_well for finding in findings)
+
+
+def check_versions(_root: Path) -> Iterator[Finding]:
+    """Python, the packages, and the ranges outside which Prefect breaks."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", sys.version_info >= (3, 11), python, "use Python 3.11 or later")
+    for package in ("torch", "mlflow", "dvc", "pandas", "pyarrow", "pillow"):
+        yield Finding(package, True, version(package))
+    for package, (low, high) in PINS.items():
+        seen = version(package)
+        is_well = numbers(low) <= numbers(seen) < numbers(high)
+        mend = f"pip install -c constraints.txt {package}: needs {low} up to, not including, {high}"
+        yield Finding(package, is_well, seen, mend)
+    try:
+        yield Finding("ray", True, version("ray"))
+    except PackageNotFoundError:
+        yield Finding("ray", True, "not installed; `pip install stylealign[ray]` for many GPUs")
+
+
+def check_devices(_root: Path) -> Iterator[Finding]:
+    """What torch can compute on."""
+    import torch
+
+    yield Finding("cpu threads", True, str(torch.get_num_threads()))
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield Finding("cuda devices", True, ", ".join(names) or "none: the CPU is used")
+
+
+def check_tools(root: Path) -> Iterator[Finding]:
+    """Programs and repositories that the pipeline calls for."""
+    git = shutil.which("git")
+    yield Finding("git", git is not None, git or "not found", "install git")
+    for name, command in ((".git", "git init"), (".dvc", "dvc init")):
+        is_there = any((folder / name).exists() for folder in (root, *root.parents))
+        yield Finding(f"{name} repository", is_there, str(root), f"run `{command}` in {root}")
+
+
+def check_project(root: Path) -> Iterator[Finding]:
+    """params.yaml and what it names."""
+    try:
+        params = load_params(root / "params.yaml")
+    except StyleAlignError as error:
+        yield Finding("params.yaml", False, "cannot be used", str(error))
+        return
+    yield Finding("params.yaml", True, f"project {params.project.name!r}")
+    parent = root / params.train_parent.model
+    is_there = parent.exists() or str(params.train_parent.model).startswith("models:")
+    yield Finding(
+        "parent model", is_there, str(params.train_parent.model), "put it there, or train it: "
+        "`dvc unfreeze train_parent`"
+    )  # fmt: skip
+
+
+def check_stores(root: Path) -> Iterator[Finding]:
+    """State folder, databases and space."""
+    try:
+        enter_project(root)
+    except StyleAlignError as error:
+        yield Finding("state folder", False, str(root / STATE), str(error))
+        return
+    yield Finding("state folder", True, f"{root / STATE} can be written")
+    for name in ("mlflow.db", "prefect/prefect.db"):
+        path = root / STATE / name
+        if path.exists():
+            yield check_database(path)
+    free_gb = shutil.disk_usage(root).free / 1e9
+    yield Finding("free space", free_gb > 1, f"{free_gb:.1f} GB", "free at least 1 GB")
+
+
+def check_database(path: Path) -> Finding:
+    """Whether an SQLite store is whole."""
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as store:
+            answer = store.execute("pragma quick_check").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        answer = str(error)
+    mend = f"move {path} away: records are lost, data and models are not"
+    return Finding(path.name, answer == "ok", str(answer), mend)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """A version as numbers; letters end it."""
+    parts = text.split("+")[0].split(".")
+    return tuple(int(part) for part in parts if part.isdigit())
+
+
+CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
+    check_versions,
+    check_devices,
+    check_tools,
+    check_project,
+    check_stores,
+)

@@ -1,0 +1,88 @@
+"""The scheduled run: do nothing when nothing changed, else rerun what is stale and keep it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.project import enter_project, project_lock
+from flows.run import require_repository
+from stylealign.errors import StyleAlignError
+from stylealign.params import RefreshParams, load_params
+
+TRACKED = ("dvc.lock", "metrics", "data")
+"""What a run changes in git: the lock of the stages, the metrics, the .dvc files of raw data."""
+
+
+@flow(name="refresh", log_prints=False)
+def refresh(project: Path | None = None) -> State:
+    """Lock, look for stale stages, rerun them, gate, commit, push; Skipped when all is clean."""
+    root = enter_project(project or Path(os.environ.get("STYLEALIGN_PROJECT", ".")))
+    params = load_params(root / "params.yaml")
+    require_repository(root)
+    with project_lock(root):
+        stale = list_stale(root)
+        if not stale:
+            return Completed(name="Skipped", message="nothing changed since the last run")
+        rerun_stale(root)
+        kept = keep_results(root, params.refresh)
+    return Completed(message=f"reran {', '.join(stale)}; {kept}")
+
+
+@task(cache_policy=NO_CACHE)
+def list_stale(root: Path) -> list[str]:
+    """Stages and raw data that `dvc status` calls changed, and results not yet committed."""
+    changed = list(json.loads(run_command([sys.executable, "-m", "dvc", "status", "--json"], root)))
+    present = [name for name in TRACKED if (root / name).exists()]
+    pending = run_command(["git", "status", "--porcelain", "--", *present], root)
+    return changed + [line[3:] for line in pending.splitlines() if line]
+
+
+@task(cache_policy=NO_CACHE)
+def rerun_stale(root: Path) -> None:
+    """`dvc repro`: only what is stale runs."""
+    get_run_logger().info(run_command([sys.executable, "-m", "dvc", "repro"], root))
+
+
+@task(cache_policy=NO_CACHE)
+def keep_results(root: Path, params: RefreshParams) -> str:
+    """Commit the new version, and push data and commit where params say so."""
+    if not params.commit:
+        return "not committed, as refresh.commit is false"
+    present = [name for name in TRACKED if (root / name).exists()]
+    run_command(["git", "add", "--", *present], root)
+    if not run_command(["git", "diff", "--cached", "--name-only", "--", *present], root):
+        return "results are those of the last commit"
+    message = "Refresh: new data, new results"
+    run_command(["git", "commit", "--quiet", "--message", message, "--", *present], root)
+    if params.push:
+        push_results(root)
+    return "committed " + run_command(["git", "rev-parse", "--short", "HEAD"], root).strip()
+
+
+@task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=20)
+def push_results(root: Path) -> None:
+    """Push data to the DVC remote, then the commit; retried, as the network may fail."""
+    run_command([sys.executable, "-m", "dvc", "push"], root)
+    run_command(["git", "push"], root)
+
+
+def run_command(command: list[str], root: Path) -> str:
+    """Output of a command in the project's folder.
+
+    Raises: StyleAlignError with the last lines the command said, if it fails.
+    """
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()[-12:]
+        name = " ".join(part for part in command if part not in (sys.executable, "-m"))
+        raise StyleAlignError(
+            f"`{name}` failed with exit code {done.returncode}:\n" + "\n".join(said)
+        )
+    return done.stdout

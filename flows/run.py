@@ -1,0 +1,120 @@
+"""Runs one stage under Prefect, or the whole graph under DVC."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.project import enter_project, project_lock
+from flows.server import start_server, wait_for_server
+from stylealign.errors import ParamsError, StyleAlignError
+from stylealign.params import Params, load_params
+
+NAMED_STAGES = {
+    "prepare": "prepare",
+    "train_child": "train_child",
+    "translate": "train_child",
+    "transfer": "train_child",
+}
+"""Stages that exist once per entry of a section, and that section."""
+
+REPORT = Path("artifacts/report/index.html")
+FIGURES = Path("metrics/evaluate.json")
+
+
+def run_stage(stage: str, name: str, overrides: Sequence[str]) -> None:
+    """Run one stage's flow on the server of this pipeline run.
+
+    Raises: StyleAlignError for anything the user can mend.
+    """
+    params = load_params(Path("params.yaml"), overrides)
+    require_name(stage, name, params)
+    root = enter_project()
+    start_server(root)
+    os.environ["OMP_NUM_THREADS"] = str(params.project.num_threads)
+    flow = getattr(import_module(f"flows.{stage}"), stage)
+    wait_for_server(root)
+    from prefect import tags
+
+    with tags(f"stage:{stage}", *([f"name:{name}"] if name else [])):
+        flow(params, name) if stage in NAMED_STAGES else flow(params)
+
+
+def require_name(stage: str, name: str, params: Params) -> None:
+    """Check that the data set or child exists where a stage has several.
+
+    Raises: ParamsError that lists the names there are.
+    """
+    section = NAMED_STAGES.get(stage)
+    names = sorted(getattr(params, section)) if section else []
+    if name not in (names or [""]):
+        wanted = f"one of {', '.join(names)}" if names else "no name"
+        raise ParamsError(f"stage {stage!r} takes {wanted}, got {name!r}")
+
+
+def run_pipeline(root: Path) -> None:
+    """`dvc repro`, then the headline figures and the path of the report.
+
+    Raises: StyleAlignError if a stage failed or the project is in use.
+    """
+    load_params(root / "params.yaml")
+    enter_project(root)
+    require_repository(root)
+    with project_lock(root):
+        reproduce(root)
+    show_headline(root)
+
+
+def require_repository(root: Path) -> None:
+    """Check that the folder is under git and DVC.
+
+    Raises: StyleAlignError that says which one is missing.
+    """
+    for part, command in ((".dvc", "dvc init"), (".git", "git init")):
+        if not any((folder / part).exists() for folder in (root, *root.parents)):
+            raise StyleAlignError(
+                f"{str(root)!r} is not in a {part[1:]} repository: run `{command}` there, "
+                "or make a project with `stylealign init DIR`"
+            )
+
+
+def reproduce(root: Path) -> None:
+    """Run every stale stage, output straight to the terminal.
+
+    Raises: StyleAlignError if a stage failed; the stage has said why.
+    """
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, check=False)
+    if done.returncode:
+        raise StyleAlignError(
+            "a stage failed, its own message stands above: mend it and run again, "
+            "what is finished is kept"
+        )
+
+
+def show_headline(root: Path) -> None:
+    """Print the evaluation's table, whatever it says, and where the report lies."""
+    console = Console()
+    figures = root / FIGURES
+    if figures.exists():
+        for child, scores in json.loads(figures.read_text("utf-8")).items():
+            console.print(headline_table(child, scores["labels"]))
+    if (root / REPORT).exists():
+        console.print(f"report: {root / REPORT}", soft_wrap=True)
+
+
+def headline_table(child: str, labels: dict[str, dict[str, float | str | None]]) -> Table:
+    """One row per label: the three arms and the share of the gap that is closed."""
+    table = Table(title=f"labels carried to {child}")
+    columns = ("label", "source_only", "transfer", "oracle", "gap_closed", "low", "high")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "label" else "right")
+    for label, scores in labels.items():
+        cells = (scores.get(column) for column in columns[1:])
+        table.add_row(label, *(f"{x:.3f}" if isinstance(x, int | float) else "-" for x in cells))
+    return table
