@@ -1,0 +1,254 @@
+"""Stable shards: a change of some rows rewrites only the shards that hold them.
+
+A shard's key is the hash of its rows and of everything that made them. A shard whose key can be
+recomputed from today's rows is kept; the rows that no kept shard covers go, sorted by id, into
+new shards. So a killed run goes on where it stopped and ends in the same bytes, and 1 % new rows
+cost 1 % of the work.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import JsonValue
+
+from stylealign.data.manifest import (
+    MANIFEST_FILE,
+    ShardRecord,
+    file_sha256,
+    read_manifest,
+    write_whole,
+)
+from stylealign.errors import DataError
+
+FOOTER: Final = b"stylealign"
+FILE_NAME: Final = re.compile(
+    r"(?P<split>[a-z]+)-(?:(?P<index>\d{5})-of-\d{5}|(?P<key>[0-9a-f]{16}))\.parquet"
+)
+ROW_GROUP_ROWS: Final = 256
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows that go into one file, and the key that stands for them."""
+
+    key: str
+    fingerprint: str
+    split: str
+    ids: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        """Name of the file until all shards are finished."""
+        return f"{self.split}-{self.key[:16]}.parquet"
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """What a folder of shards has and what it still needs."""
+
+    folder: Path
+    fingerprint: str
+    content_hash: str
+    kept: tuple[Path, ...]
+    """Files that stay as they are, in the order that they will have."""
+    todo: tuple[Shard, ...]
+
+    @property
+    def num_todo(self) -> int:
+        """Rows that no kept shard covers."""
+        return sum(len(shard.ids) for shard in self.todo)
+
+
+def fingerprint(**parts: JsonValue) -> str:
+    """Hash of all that makes rows but the rows: params, model ids, engine version."""
+    return _digest(parts)
+
+
+def plan_shards(
+    folder: Path, rows: pd.DataFrame, *, fingerprint: str, shard_size: int
+) -> ShardPlan:
+    """Decide which shards of a folder are still valid and which rows need new ones.
+
+    `rows` has columns `id` and `sha256` (of everything that a row is made from) and, where the
+    set has splits, `split`; shards never mix splits.
+
+    Raises: DataError if an id repeats.
+    """
+    if rows["id"].duplicated().any():
+        repeated = rows.loc[rows["id"].duplicated(), "id"].iloc[0]
+        raise DataError(f"id {repeated!r} repeats; every row needs its own id")
+    splits = rows["split"] if "split" in rows.columns else pd.Series("train", index=rows.index)
+    hashes = dict(zip(rows["id"], zip(splits, rows["sha256"], strict=True), strict=True))
+    kept: list[Path] = []
+    covered: set[str] = set()
+    for path in _existing(folder):
+        ids = _valid_ids(path, hashes, fingerprint)
+        if ids and covered.isdisjoint(ids):
+            kept.append(path)
+            covered.update(ids)
+    todo: list[Shard] = []
+    for split in sorted(set(splits)):
+        left = sorted(name for name in hashes if hashes[name][0] == split and name not in covered)
+        chunks = (left[start : start + shard_size] for start in range(0, len(left), shard_size))
+        todo.extend(_shard(chunk, hashes, split, fingerprint) for chunk in chunks)
+    content = _digest([fingerprint, sorted([name, *hashes[name]] for name in hashes)])
+    return ShardPlan(folder, fingerprint, content, tuple(kept), tuple(todo))
+
+
+def write_shard(folder: Path, shard: Shard, table: pa.Table) -> Path:
+    """Write one planned shard, whole or not at all; equal tables give equal bytes.
+
+    Raises: DataError if the rows are not those planned, or the folder cannot be written.
+    """
+    if table.column("id").to_pylist() != list(shard.ids):
+        raise DataError(f"table of shard {shard.key[:16]} does not hold the planned rows in order")
+    footer = json.dumps({"fingerprint": shard.fingerprint, "key": shard.key}).encode()
+    stamped = table.replace_schema_metadata({**(table.schema.metadata or {}), FOOTER: footer})
+    path = folder / shard.file
+    write_whole(path, lambda passing: write_parquet(stamped, passing))
+    return path
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a table with page checksums and fixed settings."""
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        row_group_size=ROW_GROUP_ROWS,
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
+
+
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one shard, or some of its columns, and verify the checksums of all that is read.
+
+    Raises: DataError naming the file if it is missing or damaged.
+    """
+    names = list(columns) if columns is not None else None
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read(columns=names, use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        message = f"shard {str(path)!r} is damaged or missing: {error}; remove it and run again"
+        raise DataError(message) from error
+
+
+def known_rows(folder: Path, columns: Sequence[str], *, fingerprint: str) -> pd.DataFrame:
+    """Columns of all rows that shards of this fingerprint already hold, whether still valid."""
+    tables = [
+        read_shard(path, columns)
+        for path in _existing(folder)
+        if _footer(path).get("fingerprint") == fingerprint
+    ]
+    if not tables:
+        return pd.DataFrame(columns=list(columns))
+    return pa.concat_tables(tables).to_pandas()
+
+
+def finish_shards(plan: ShardPlan) -> tuple[ShardRecord, ...]:
+    """Remove what is stale, number all shards of each split, and describe them.
+
+    Raises: DataError if a planned shard was not written.
+    """
+    new = [plan.folder / shard.file for shard in plan.todo]
+    missing = [path.name for path in new if not path.exists()]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(new)} shards were not written, first {missing[0]}")
+    files = [*plan.kept, *new]
+    for path in set(plan.folder.glob("*.parquet")) - set(files):
+        if FILE_NAME.fullmatch(path.name):
+            path.unlink()
+    for path in plan.folder.glob(".*.part"):
+        path.unlink()
+    by_split: dict[str, list[Path]] = {}
+    for path in files:
+        by_split.setdefault(_split_of(path), []).append(path)
+    records: list[ShardRecord] = []
+    for split, paths in sorted(by_split.items()):
+        for index, path in enumerate(paths):
+            final = path.with_name(f"{split}-{index:05d}-of-{len(paths):05d}.parquet")
+            path.replace(final)
+            records.append(_record(final, split))
+    return tuple(records)
+
+
+def _existing(folder: Path) -> list[Path]:
+    """Readable shards: numbered ones in their order, then those of an unfinished run by first id.
+
+    A shard that differs from what the manifest says is left out, and so is written anew.
+    """
+    has_manifest = (folder / MANIFEST_FILE).exists()
+    records = read_manifest(folder).shards if has_manifest else ()
+    expected = {record.file: record.sha256 for record in records}
+    found: list[tuple[tuple[str, bool, str], Path]] = []
+    for path in folder.glob("*.parquet"):
+        match = FILE_NAME.fullmatch(path.name)
+        if match is None or not _footer(path):
+            continue
+        if path.name in expected and file_sha256(path) != expected[path.name]:
+            continue
+        index = match["index"]
+        order = index if index is not None else _first_id(path)
+        found.append(((match["split"], index is None, order), path))
+    return [path for _, path in sorted(found)]
+
+
+def _valid_ids(
+    path: Path, hashes: dict[str, tuple[str, str]], fingerprint: str
+) -> tuple[str, ...] | None:
+    """Ids of a shard if its key follows from today's rows, else None."""
+    ids = read_shard(path, ["id"]).column("id").to_pylist()
+    if not set(ids) <= hashes.keys():
+        return None
+    shard = _shard(ids, hashes, _split_of(path), fingerprint)
+    is_valid = _footer(path).get("key") == shard.key
+    return shard.ids if is_valid else None
+
+
+def _shard(
+    ids: Sequence[str], hashes: dict[str, tuple[str, str]], split: str, fingerprint: str
+) -> Shard:
+    key = _digest([fingerprint, split, [[name, *hashes[name]] for name in ids]])
+    return Shard(key, fingerprint, split, tuple(ids))
+
+
+def _footer(path: Path) -> dict[str, str]:
+    """What `write_shard` put into the footer; empty for a broken or foreign file."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return {}
+    return json.loads(metadata.get(FOOTER, b"{}"))
+
+
+def _first_id(path: Path) -> str:
+    return str(read_shard(path, ["id"]).column("id")[0])
+
+
+def _split_of(path: Path) -> str:
+    return path.name.split("-", 1)[0]
+
+
+def _record(path: Path, split: str) -> ShardRecord:
+    return ShardRecord(
+        file=path.name,
+        key=_footer(path)["key"],
+        sha256=file_sha256(path),
+        split=split,
+        num_rows=pq.read_metadata(path).num_rows,
+    )
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
