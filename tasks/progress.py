@@ -32,6 +32,7 @@ class Bar:
     total: float
     done: float = 0.0
     updated: float = field(default_factory=time.monotonic)
+    phase: str = ""
 
     def advance(self, amount: float = 1.0) -> None:
         """Move the bar; the artifact follows every two seconds and at the end."""
@@ -41,6 +42,14 @@ class Bar:
         if now - self.updated >= ARTIFACT_INTERVAL_SEC or self.done >= self.total:
             self.updated = now
             update_progress_artifact(self.artifact, min(100.0, 100.0 * self.done / self.total))
+
+    def follow(self, phase: str, num_done: int, num_all: int) -> None:
+        """Follow a callback that names its phase; each phase starts the bar anew."""
+        if phase != self.phase:
+            self.phase, self.done = phase, 0.0
+            self.progress.reset(self.task, total=num_all)
+        self.total = num_all
+        self.advance(num_done - self.done)
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import mlflow
 import yaml
-from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
@@ -60,7 +60,7 @@ def recorded(
         mlflow.set_tags({"stage": stage, "name": name, "git_commit": git_commit()})
         mlflow.log_params(flat_params(params))
         for context, path in inputs.items():
-            source = resolve_dataset_source(str(path.absolute()))
+            source = LocalArtifactDatasetSource(path.absolute().as_uri())
             dataset = MetaDataset(source, name=path.as_posix(), digest=digest(path))
             mlflow.log_input(dataset, context=context)
         yield Record(run.info.run_id)

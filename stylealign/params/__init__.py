@@ -1,6 +1,6 @@
 """params.yaml as checked, frozen records: the only place where a number is chosen."""
 
-from stylealign.params.data import PrepareParams, ProceduralParams, SplitParams
+from stylealign.params.data import AlignParams, PrepareParams, ProceduralParams, SplitParams
 from stylealign.params.labels import EvaluateParams, QualityParams, TransferParams
 from stylealign.params.load import load_params
 from stylealign.params.models import (
@@ -14,6 +14,7 @@ from stylealign.params.project import Params, ProjectParams, RefreshParams, Repo
 from stylealign.params.section import Section
 
 __all__ = [
+    "AlignParams",
     "AnalyzeParams",
     "EvaluateParams",
     "InvertParams",

@@ -35,6 +35,17 @@ class SplitParams(Section):
         return self
 
 
+class AlignParams(Section):
+    """A similarity transform that brings faces to where the parent model expects them."""
+
+    label: Name
+    """Keypoint or box label whose points are brought to the template."""
+    points: dict[str, tuple[float, float]]
+    """Where they shall lie, as fractions of the frame; of a box `top_left`, `bottom_right`."""
+    max_residual: float = Field(gt=0)
+    """Images that fit worse are rejected; root mean square, as a fraction of the frame."""
+
+
 class PrepareParams(Section):
     """One data set: its source, its labels, and the size and splits it comes out with."""
 
@@ -45,23 +56,31 @@ class PrepareParams(Section):
     """Image folder, zip or Parquet inside `source`; None = `source` itself."""
     labels: str | None = None
     """CSV, JSONL or Parquet table inside `source`; None = no labels, or those of the Parquet."""
+    procedural: ProceduralParams | None = None
+    """Draw the images instead; `images`, `labels` and `label_schema` stay empty."""
+    label_schema: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    """Per label: type, values, unit, mirror, tolerance."""
     id_column: str | None = None
     """Column of the label table that names the image; None = `id`, `file`, `path` or the like."""
     group_column: str | None = None
     """Column whose equal values stay in one split (identity, scene); None = near-duplicates."""
-    procedural: ProceduralParams | None = None
-    """Draw the images instead; `images` and `labels` stay empty."""
-    label_schema: dict[Name, dict[str, Any]] = Field(default_factory=dict)
-    """Per label: type, values, unit, mirror, tolerance. Drawn sets bring their own."""
+    split_column: str | None = None
+    """Column that holds the split of each row; None = dealt by `split` and `seed`."""
 
     resolution: int = Field(ge=8, le=1024)
     """Side of the square images, a power of two; in pixels."""
-    align: Literal["none", "keypoints", "boxes"] = "none"
-    """Bring faces to the template by a similarity transform from these columns."""
+    min_side: Count | None = None
+    """Smaller originals are rejected, in pixels; None = `resolution`."""
+    align: AlignParams | None = None
+    """None = the largest centred square."""
     split: SplitParams
     seed: Seed
     shard_size: Count
     """Images per Parquet shard."""
+    allow_unlabelled: bool = True
+    """Keep images that the label table does not name."""
+    near_duplicate_bits: int = Field(ge=0, le=256)
+    """Images whose perceptual hashes differ in at most so many of 256 bits share a split."""
     max_rejected: Share
     """More than this share of unusable images fails the stage."""
 

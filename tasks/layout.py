@@ -1,0 +1,18 @@
+"""Where each stage's outputs lie inside a project."""
+
+from pathlib import Path
+
+
+def artifact(stage: str, name: str = "") -> Path:
+    """Folder of a stage's outputs, with the data set's or child's name as the last part."""
+    return Path("artifacts") / stage / name
+
+
+def metrics_file(stage: str) -> Path:
+    """JSON of a stage's figures; in git, the only figures the docs quote."""
+    return Path("metrics") / f"{stage}.json"
+
+
+def snapshot_file(stage: str, name: str) -> Path:
+    """Resumable training state; outside the outputs, which DVC deletes before a rerun."""
+    return Path(".stylealign") / "snapshots" / stage / f"{name}.safetensors"
