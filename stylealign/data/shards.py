@@ -143,6 +143,18 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise DataError(message) from error
 
 
+def shard_columns(path: Path) -> list[str]:
+    """Names of the columns of a shard.
+
+    Raises: DataError naming the file if it is missing or damaged.
+    """
+    try:
+        return list(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException) as error:
+        message = f"shard {str(path)!r} is damaged or missing: {error}; remove it and run again"
+        raise DataError(message) from error
+
+
 def known_rows(folder: Path, columns: Sequence[str], *, fingerprint: str) -> pd.DataFrame:
     """Columns of all rows that shards of this fingerprint already hold, whether still valid."""
     tables = [

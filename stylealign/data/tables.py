@@ -57,6 +57,8 @@ def label_frame(frame: pd.DataFrame, schema: LabelSchema) -> pd.DataFrame:
     labels = pd.DataFrame(index=pd.Index(frame["id"], name="id"))
     for name, spec in schema.items():
         cells = frame[f"{LABEL_PREFIX}{name}"].tolist()
+        if spec.type == "mask":
+            cells = [cell["bytes"] if isinstance(cell, dict) else None for cell in cells]
         dtype = "float64" if spec.type == "continuous" else "object"
         labels[name] = pd.Series(cells, index=labels.index, dtype=dtype)
     return labels

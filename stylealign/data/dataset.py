@@ -1,0 +1,149 @@
+"""A finished image data set: its table, its labels and its images by id or position."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from stylealign.data.labels import LabelSchema
+from stylealign.data.manifest import Manifest, read_manifest
+from stylealign.data.shards import read_shard, shard_columns
+from stylealign.data.tables import label_frame
+from stylealign.errors import DataError
+from stylealign.images import PixelBatch, decode
+
+IMAGE_COLUMN = "image"
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """Rows of a prepared, translated or transferred folder, always sorted by id.
+
+    Positions count in that order, so they do not depend on how rows are spread over shards.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def schema(self) -> LabelSchema:
+        """Label schema: what each `label.<name>` column means."""
+        return self.manifest.label_schema
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square images in pixels."""
+        if self.manifest.resolution is None:
+            raise DataError(f"{str(self.folder)!r} holds {self.manifest.kind}, not images")
+        return self.manifest.resolution
+
+    @property
+    def content_hash(self) -> str:
+        """Hash over all rows and all that made them."""
+        return self.manifest.content_hash
+
+    def __len__(self) -> int:
+        return self.manifest.num_rows
+
+    def table(self, split: str | None = None) -> pd.DataFrame:
+        """All columns but the images, sorted by id; of one split where it is named."""
+        table = self._rows.drop(columns=["shard", "row"])
+        if split is None:
+            return table.copy()
+        return table.loc[table["split"] == split, :].reset_index(drop=True)
+
+    def labels(self, split: str | None = None) -> pd.DataFrame:
+        """Labels under their own names, indexed by id."""
+        return label_frame(self.table(split), self.schema)
+
+    def ids(self, split: str | None = None) -> list[str]:
+        """Ids, sorted."""
+        return self.table(split)["id"].tolist()
+
+    def positions(self, ids: Sequence[str]) -> np.ndarray:
+        """Positions of these ids.
+
+        Raises: DataError naming the first id that is not in the set.
+        """
+        places = self._index.get_indexer(pd.Index(ids, dtype=self._index.dtype))
+        if (places < 0).any():
+            unknown = ids[int(np.argmax(places < 0))]
+            raise DataError(f"id {unknown!r} is not in the data set {str(self.folder)!r}")
+        return places
+
+    def shard_numbers(self) -> np.ndarray:
+        """Number of the shard that holds each position."""
+        return self._rows["shard"].to_numpy()
+
+    def images(
+        self, ids_or_positions: Sequence[str] | Sequence[int] | np.ndarray | None = None
+    ) -> PixelBatch:
+        """Decoded images in the order asked for; all of them where nothing is asked for.
+
+        Shapes: returns [N, resolution, resolution, 3].
+        Raises: DataError if an id is unknown or a shard is damaged.
+        """
+        positions = self._as_positions(ids_or_positions)
+        side = self.resolution
+        images = np.empty((len(positions), side, side, 3), np.uint8)
+        rows = self._rows.iloc[positions]
+        shards, numbers = rows["shard"].to_numpy(), rows["row"].to_numpy()
+        for shard in np.unique(shards):
+            wanted = np.flatnonzero(shards == shard)
+            path = self.folder / self.manifest.shards[shard].file
+            column = read_shard(path, [IMAGE_COLUMN]).column(IMAGE_COLUMN)
+            cells = column.take(pa.array(numbers[wanted])).to_pylist()
+            for place, cell in zip(wanted, cells, strict=True):
+                images[place] = decode(cell["bytes"])
+        return images
+
+    def batches(
+        self, batch_size: int, split: str | None = None
+    ) -> Iterator[tuple[list[str], PixelBatch]]:
+        """Ids and images, in the order of the ids, a few at a time."""
+        ids = self.ids(split)
+        for start in range(0, len(ids), batch_size):
+            chunk = ids[start : start + batch_size]
+            yield chunk, self.images(chunk)
+
+    def _as_positions(
+        self, ids_or_positions: Sequence[str] | Sequence[int] | np.ndarray | None
+    ) -> np.ndarray:
+        if ids_or_positions is None:
+            return np.arange(len(self))
+        asked = list(ids_or_positions)
+        if asked and isinstance(asked[0], str):
+            return self.positions([str(name) for name in asked])
+        return np.array(asked, dtype=np.int64)
+
+    @cached_property
+    def _rows(self) -> pd.DataFrame:
+        frames: list[pd.DataFrame] = []
+        for number, record in enumerate(self.manifest.shards):
+            path = self.folder / record.file
+            names = [name for name in shard_columns(path) if name != IMAGE_COLUMN]
+            frame = read_shard(path, names).to_pandas()
+            frames.append(frame.assign(shard=number, row=np.arange(len(frame))))
+        return pd.concat(frames).sort_values("id").reset_index(drop=True)
+
+    @cached_property
+    def _index(self) -> pd.Index:
+        return pd.Index(self._rows["id"])
+
+
+def open_dataset(folder: Path | str) -> ImageDataset:
+    """Open a finished data set.
+
+    Raises: DataError if the manifest is missing, or a shard it lists is.
+    """
+    path = Path(folder)
+    manifest = read_manifest(path)
+    missing = [record.file for record in manifest.shards if not (path / record.file).exists()]
+    if missing:
+        message = f"data set {str(path)!r} lacks {len(missing)} shards, first {missing[0]!r}"
+        raise DataError(message + "; run its stage again")
+    return ImageDataset(path, manifest)
