@@ -1,5 +1,6 @@
 """Training and fine-tuning of StyleGAN2 models."""
 
-from stylealign.training.loop import Tick, Training, train
+from stylealign.training.loop import Tick, train
+from stylealign.training.state import Batches, Training, component_of
 
-__all__ = ["Tick", "Training", "train"]
+__all__ = ["Batches", "Tick", "Training", "component_of", "train"]

@@ -9,7 +9,7 @@ from stylealign.models import Generator
 def update_ema(average: Generator, current: Generator, beta: float) -> None:
     """Move every weight of `average` towards `current`; buffers (w_avg, noise) are copied.
 
-    Source: Yazıcı et al., arXiv:1806.04498; half-life form of arXiv:1710.10196.
+    Source: arXiv:1806.04498; half-life form of arXiv:1710.10196.
     """
     torch._foreach_lerp_(
         list(average.parameters()), [p.detach() for p in current.parameters()], 1 - beta

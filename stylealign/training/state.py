@@ -1,0 +1,193 @@
+"""Everything that changes while training: networks, optimisers, counters, randomness."""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from stylealign.errors import CheckpointError
+from stylealign.models import Discriminator, Generator, Model
+from stylealign.recipe import Component, Recipe
+from stylealign.training.snapshot import (
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    save_state,
+)
+
+
+@runtime_checkable
+class Batch(Protocol):
+    """What one step needs of a batch: real images [N, C, H, W] in [-1, 1]."""
+
+    @property
+    def images(self) -> Tensor:
+        """Pixels of the batch."""
+        ...
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """An endless, resumable source of batches, as `stylealign.data.TrainingBatches` is."""
+
+    def __next__(self) -> Batch: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position, as JSON-ready values."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a position."""
+        ...
+
+
+@dataclass
+class Training:
+    """A model in training, on its own or as the child of `parent`.
+
+    Raises: CheckpointError if the model has no discriminator, or is conditional.
+    """
+
+    model: Model
+    parent: Generator | None
+    recipe: Recipe
+    nimg: int = 0
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One record per tick: kimg and the mean of each loss."""
+    pl_mean: Tensor = field(default_factory=lambda: torch.zeros([]))
+
+    def __post_init__(self) -> None:
+        model, recipe = self.model, self.recipe
+        if model.discriminator is None:
+            message = "this model has no discriminator; pass a checkpoint that has one"
+            raise CheckpointError(message)
+        if model.config.c_dim:
+            message = "training takes unconditional models; this one expects classes (c_dim > 0)"
+            raise CheckpointError(message)
+        if model.raw_generator is None:
+            model.raw_generator = copy.deepcopy(model.generator)
+        self.G, self.D, self.G_ema = model.raw_generator, model.discriminator, model.generator
+        self.rng = torch.Generator(device="cpu").manual_seed(recipe.seed)
+        freeze_generator(self.G, recipe.freeze)
+        freeze_discriminator(self.D, recipe.freeze_d_layers)
+        pl_interval = recipe.pl_interval if recipe.pl_weight else None
+        r1_interval = recipe.r1_interval if recipe.r1_gamma else None
+        self.g_params = [p for p in self.G.parameters() if p.requires_grad]
+        self.d_params = [p for p in self.D.parameters() if p.requires_grad]
+        self.g_optimizer = lazy_adam(self.g_params, recipe.g_lr, recipe.beta2, pl_interval)
+        self.d_optimizer = lazy_adam(self.d_params, recipe.d_lr, recipe.beta2, r1_interval)
+        self.G_ema.requires_grad_(False)
+        if self.parent is not None:
+            self.parent.requires_grad_(False)
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of real images shown so far."""
+        return self.nimg / 1000
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the generator moves already."""
+        return self.kimg >= self.recipe.d_warmup_kimg
+
+    def save(self, path: Path, batches: Batches) -> None:
+        """Write a snapshot that `load` continues bit for bit."""
+        tensors = {
+            "pl_mean": self.pl_mean,
+            "rng": self.rng.get_state(),
+            **optimizer_tensors(self.g_optimizer, "g_optimizer"),
+            **optimizer_tensors(self.d_optimizer, "d_optimizer"),
+        }
+        for name, network in self._networks:
+            tensors |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        numbers = {
+            "nimg": self.nimg,
+            "step": self.step,
+            "history": self.history,
+            "batches": batches.state_dict(),
+            "recipe": self.recipe.model_dump(mode="json"),
+        }
+        save_state(path, tensors, numbers)
+
+    def load(self, path: Path, batches: Batches) -> None:
+        """Continue from a snapshot of the same recipe.
+
+        Raises: CheckpointError if it is broken, or of another recipe or architecture.
+        """
+        tensors, numbers = load_state(path)
+        changed = recipe_changes(numbers["recipe"], self.recipe)
+        if changed:
+            message = (
+                f"{str(path)!r} was made with another recipe ({', '.join(changed)} differ); "
+                "delete it to restart"
+            )
+            raise CheckpointError(message)
+        for name, network in self._networks:
+            prefix = f"{name}."
+            state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            try:
+                network.load_state_dict(state)
+            except RuntimeError as error:
+                message = f"{str(path)!r} holds another architecture: {error}"
+                raise CheckpointError(message) from error
+        restore_optimizer(self.g_optimizer, tensors, "g_optimizer")
+        restore_optimizer(self.d_optimizer, tensors, "d_optimizer")
+        self.pl_mean = tensors["pl_mean"]
+        self.rng.set_state(tensors["rng"])
+        self.nimg, self.step = numbers["nimg"], numbers["step"]
+        self.history = numbers["history"]
+        batches.load_state_dict(numbers["batches"])
+
+    @property
+    def _networks(self) -> tuple[tuple[str, nn.Module], ...]:
+        return (("G", self.G), ("D", self.D), ("G_ema", self.G_ema))
+
+
+def recipe_changes(saved: dict[str, Any], recipe: Recipe) -> list[str]:
+    """Fields that differ, other than how long to train and how often to report."""
+    free = {"total_kimg", "tick_kimg", "snapshot_kimg"}
+    now = recipe.model_dump(mode="json")
+    return sorted(name for name in now if name not in free and saved.get(name) != now[name])
+
+
+def lazy_adam(
+    parameters: list[nn.Parameter], lr: float, beta2: float, interval: int | None
+) -> torch.optim.Adam:
+    """Adam whose rates account for one extra regularisation step every `interval`.
+
+    Source: lazy regularisation, arXiv:1912.04958, appendix B.
+    """
+    ratio = interval / (interval + 1) if interval else 1.0
+    return torch.optim.Adam(
+        parameters, lr=lr * ratio, betas=(0.0, beta2**ratio), eps=1e-8, foreach=True
+    )
+
+
+def component_of(parameter_name: str) -> Component | str:
+    """Which part of a generator a parameter belongs to."""
+    if parameter_name.startswith("mapping."):
+        return "mapping"
+    for component in ("affine", "torgb", "const"):
+        if f".{component}" in parameter_name:
+            return component
+    return "conv"
+
+
+def freeze_generator(generator: Generator, components: tuple[Component, ...]) -> None:
+    """Let the named components keep their weights; affine includes those of tRGB."""
+    for name, parameter in generator.named_parameters():
+        parameter.requires_grad_(component_of(name) not in components)
+
+
+def freeze_discriminator(discriminator: Discriminator, num_blocks: int) -> None:
+    """Let the first blocks, highest resolution first, keep their weights (Freeze-D).
+
+    Source: Mo et al., arXiv:2002.10964.
+    """
+    discriminator.requires_grad_(True)
+    for block in list(discriminator.blocks.values())[:num_blocks]:
+        block.requires_grad_(False)

@@ -1,0 +1,175 @@
+"""Laws of the training loop, on a real network of 8x8 images."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from stylealign.errors import CheckpointError, DivergenceError
+from stylealign.models import Model, ModelConfig
+from stylealign.recipe import Recipe
+from stylealign.training import Training, train
+from stylealign.training.ema import ema_beta
+
+CONFIG = ModelConfig(
+    resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8}, noise=True
+)
+
+
+class _Batch:
+    def __init__(self, images):
+        self.images = images
+
+
+class _Noise:
+    """Real images that are noise, in an order that follows from the position."""
+
+    def __init__(self, scale=1.0):
+        self.position, self.scale = 0, scale
+
+    def __next__(self):
+        rng = torch.Generator().manual_seed(self.position)
+        self.position += 1
+        return _Batch(torch.randn(4, 3, 8, 8, generator=rng) * self.scale)
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]
+
+
+def recipe(**changes) -> Recipe:
+    numbers = {
+        "total_kimg": 0.064, "tick_kimg": 0.016, "snapshot_kimg": 0.032, "batch_size": 4,
+        "pl_weight": 1.0, "pl_interval": 2, "r1_interval": 3, "style_mixing": 0.5,
+    }  # fmt: skip
+    return Recipe(**(numbers | changes))
+
+
+def new_model() -> Model:
+    torch.manual_seed(0)
+    return Model.new(CONFIG)
+
+
+def run(training: Training, snapshot: Path | None = None) -> list:
+    return list(train(training, _Noise(), snapshot=snapshot))
+
+
+def all_tensors(training: Training) -> dict[str, torch.Tensor]:
+    networks = {"G": training.G, "D": training.D, "G_ema": training.G_ema}
+    return {
+        f"{name}.{key}": value
+        for name, network in networks.items()
+        for key, value in network.state_dict().items()
+    }
+
+
+def test_a_resumed_run_is_bit_identical_to_an_undisturbed_one(tmp_path):
+    undisturbed = Training(new_model(), None, recipe())
+    run(undisturbed)
+
+    run(Training(new_model(), None, recipe(total_kimg=0.04)), tmp_path / "state.safetensors")
+    torch.manual_seed(99)  # the global generator must not matter
+    resumed = Training(Model.new(CONFIG), None, recipe())
+    run(resumed, tmp_path / "state.safetensors")
+
+    expected = all_tensors(undisturbed)
+    assert all(torch.equal(value, expected[name]) for name, value in all_tensors(resumed).items())
+
+
+def test_a_killed_run_repeats_from_its_last_snapshot(tmp_path):
+    undisturbed = Training(new_model(), None, recipe())
+    run(undisturbed)
+    killed = train(Training(new_model(), None, recipe()), _Noise(), snapshot=tmp_path / "s.st")
+    for tick in killed:
+        if tick.kimg > 0.04:
+            break  # past the snapshot at 0.032, before the next
+
+    resumed = Training(new_model(), None, recipe())
+    run(resumed, tmp_path / "s.st")
+
+    assert resumed.history == undisturbed.history
+    expected = all_tensors(undisturbed)
+    assert all(torch.equal(value, expected[name]) for name, value in all_tensors(resumed).items())
+
+
+def test_a_snapshot_of_another_recipe_is_refused_by_field(tmp_path):
+    path = tmp_path / "state.safetensors"
+    run(Training(new_model(), None, recipe()), path)
+
+    with pytest.raises(CheckpointError, match="g_lr"):
+        run(Training(new_model(), None, recipe(g_lr=0.5)), path)
+
+
+def test_a_truncated_snapshot_is_refused(tmp_path):
+    path = tmp_path / "state.safetensors"
+    run(Training(new_model(), None, recipe()), path)
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(CheckpointError, match="not a whole training snapshot"):
+        run(Training(new_model(), None, recipe()), path)
+
+
+@pytest.mark.parametrize("component", ["mapping", "affine", "const", "torgb"])
+def test_frozen_components_keep_the_parents_weights(component):
+    model = new_model()
+    before = copy.deepcopy(model.raw_generator.state_dict())
+
+    training = Training(model, None, recipe(freeze=(component,)))
+    run(training)
+
+    frozen = {name for name, p in training.G.named_parameters() if not p.requires_grad}
+    moved = {n for n, p in training.G.named_parameters() if not torch.equal(p, before[n])}
+    assert frozen
+    assert frozen.isdisjoint(moved)
+    assert "synthesis.blocks.b8.conv1.weight" in moved
+
+
+def test_the_generator_waits_while_the_discriminator_warms_up():
+    model = new_model()
+    before = copy.deepcopy(model.raw_generator.state_dict())
+    discriminator = copy.deepcopy(model.discriminator.state_dict())
+
+    training = Training(model, None, recipe(d_warmup_kimg=1.0))
+    run(training)
+
+    assert all(torch.equal(value, before[n]) for n, value in training.G.state_dict().items())
+    weights = training.D.state_dict()
+    assert not all(torch.equal(value, discriminator[n]) for n, value in weights.items())
+
+
+def test_structure_terms_hold_the_child_near_its_parent():
+    parent = new_model().generator
+    distances = {}
+    for weight in (0.0, 100.0):
+        training = Training(
+            new_model(), parent, recipe(feature_weight=weight, layout_weight=weight)
+        )
+        run(training)
+        z = torch.randn(16, 4, generator=torch.Generator().manual_seed(3))
+        distances[weight] = (training.G(z) - parent(z)).abs().mean().item()
+
+    assert distances[100.0] < distances[0.0]
+
+
+def test_weights_that_are_not_finite_stop_the_run_and_say_where():
+    training = Training(new_model(), None, recipe())
+
+    with pytest.raises(DivergenceError, match="kimg"):
+        list(train(training, _Noise(scale=float("nan"))))
+
+
+def test_a_model_without_discriminator_cannot_be_trained():
+    model = new_model()
+    model.discriminator = None
+
+    with pytest.raises(CheckpointError, match="no discriminator"):
+        Training(model, None, recipe())
+
+
+def test_ema_halves_an_old_weight_in_its_half_life():
+    beta = ema_beta(50, 1e9, ema_kimg=1.0, rampup=None)
+
+    assert beta**20 == pytest.approx(0.5)
