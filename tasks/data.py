@@ -78,7 +78,7 @@ def open_images(params: PrepareParams) -> tuple[Source, LabelSchema]:
         return source, parse_schema(label_schema(drawn.domain))
     images = params.source / params.images if params.images else params.source
     labels = params.source / params.labels if params.labels else None
-    opened = open_source(images, labels=labels, id_column=params.id_column)
+    opened: Source = open_source(images, labels=labels, id_column=params.id_column)
     return opened, parse_schema(params.label_schema)
 
 

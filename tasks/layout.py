@@ -13,6 +13,6 @@ def metrics_file(stage: str) -> Path:
     return Path("metrics") / f"{stage}.json"
 
 
-def snapshot_file(stage: str, name: str) -> Path:
-    """Resumable training state; outside the outputs, which DVC deletes before a rerun."""
-    return Path(".stylealign") / "snapshots" / stage / f"{name}.safetensors"
+def snapshot_folder() -> Path:
+    """Resumable training states; outside the outputs, which DVC deletes before a rerun."""
+    return Path(".stylealign") / "snapshots"

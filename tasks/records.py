@@ -12,7 +12,9 @@ from pathlib import Path
 import mlflow
 import yaml
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.data.sources import (
+    LocalArtifactDatasetSource,  # pyright: ignore[reportAttributeAccessIssue]  made at import
+)
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 from pydantic import BaseModel

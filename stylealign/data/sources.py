@@ -168,7 +168,8 @@ class ParquetSource:
         else:
             self.ids = [str(value) for value in table.pop(key)]
         table.index = pd.Index(self.ids, dtype=str)
-        self.labels = labels if labels is not None else table.rename(columns=_without_prefix)
+        unprefixed = table.rename(columns=_without_prefix)
+        self.labels: pd.DataFrame | None = labels if labels is not None else unprefixed
         self._loaded: tuple[int, list[object]] = (-1, [])
 
     def read(self, position: int) -> bytes:

@@ -1,7 +1,5 @@
 """Sections that make and use models: training, inversion, translation, analysis."""
 
-from pathlib import Path
-
 from pydantic import Field
 
 from stylealign.params.section import Count, LatentSpace, Name, Section, Seed, Share
@@ -25,8 +23,8 @@ class ArchitectureParams(Section):
 class TrainParentParams(Section):
     """The parent: given as a checkpoint (the stage stays frozen), or trained from a data set."""
 
-    model: Path
-    """The parent's folder, or a checkpoint of another project; where training writes."""
+    model: str
+    """The parent: a folder, a checkpoint file, or `models:/name@alias`; where training writes."""
     dataset: Name
     """The data set of the parent's domain."""
     architecture: ArchitectureParams | None = None

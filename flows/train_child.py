@@ -1,0 +1,30 @@
+"""Stage `train_child`: the parent and images of a new domain go in, an aligned child comes out."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from stylealign.params import Params
+from tasks.devices import choose_device, compute
+from tasks.layout import artifact, snapshot_folder
+from tasks.records import recorded
+from tasks.registry import register_challenger, resolve_model
+from tasks.training import fine_tune
+
+
+@flow(name="train_child")
+def train_child(params: Params, name: str) -> Path:
+    """Fine-tune the parent on one child's images, then let the result challenge the champion."""
+    section, folder = params.train_child[name], artifact("train_child", name)
+    parent, resolved = resolve_model(params.train_parent.model)
+    images = artifact("prepare", section.dataset)
+    inputs = {"training": images, "parent": parent}
+    device = choose_device(params.project.device)
+    with recorded("train_child", name, section, inputs) as record:
+        record.tag(parent_model=resolved)
+        with compute(params.project.num_threads):
+            fine_tune(
+                name, parent, images, section.recipe, folder, snapshot_folder(), device, record
+            )
+        register_challenger(name, folder)
+    return folder

@@ -1,0 +1,22 @@
+"""Stage `train_parent`: images go in, a parent comes out; frozen where a checkpoint is given."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from stylealign.params import Params
+from tasks.devices import choose_device, compute
+from tasks.layout import artifact, snapshot_folder
+from tasks.records import recorded
+from tasks.training import train_from_scratch
+
+
+@flow(name="train_parent")
+def train_parent(params: Params) -> Path:
+    """Train the parent from scratch on its own domain."""
+    section = params.train_parent
+    images, device = artifact("prepare", section.dataset), choose_device(params.project.device)
+    with recorded("train_parent", "", section, {"training": images}) as record:  # noqa: SIM117
+        with compute(params.project.num_threads):
+            train_from_scratch(section, images, snapshot_folder(), device, record)
+    return Path(section.model)

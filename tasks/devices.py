@@ -1,0 +1,36 @@
+"""Which device a stage computes on, and the limit that lets one stage at a time have it."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import torch
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
+
+from stylealign.models.allocator import keep_freed_memory
+
+LIMIT = "gpu"
+LEASE_SEC = 60.0
+"""How long a killed run keeps the device from others."""
+
+
+def choose_device(wanted: str) -> str:
+    """`cpu` or `cuda`; `auto` takes the first CUDA device where there is one."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+@contextmanager
+def compute(num_threads: int) -> Generator[None]:
+    """Hold the one compute device of the project, with so many CPU threads.
+
+    The limit is named and strict: if the server does not know it, that is an error, where
+    Prefect's default would be a warning and two networks on one GPU.
+    """
+    keep_freed_memory()
+    torch.set_num_threads(num_threads)
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(LIMIT, max(1, torch.cuda.device_count()))
+    with concurrency(LIMIT, occupy=1, strict=True, lease_duration=LEASE_SEC):
+        yield
