@@ -46,8 +46,11 @@ def path_lengths(images: Images, w_plus: WPlus, noise: Images) -> Tensor:
 def path_length_penalty(lengths: Tensor, mean: Tensor, decay: float) -> tuple[Tensor, Tensor]:
     """Squared distance of each length to the running mean, and that mean after this batch.
 
+    The distance is to the mean that this batch already moved, and its gradient runs through
+    that move, as in the official code.
+
     Shapes: lengths [N], mean scalar -> penalty [N], mean scalar without gradient.
     Source: arXiv:1912.04958, section 3.2.
     """
-    mean = mean.lerp(lengths.detach().mean(), decay)
-    return (lengths - mean).square(), mean
+    mean = mean.lerp(lengths.mean(), decay)
+    return (lengths - mean).square(), mean.detach()
