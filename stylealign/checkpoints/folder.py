@@ -6,15 +6,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stylealign.checkpoints.weights import build_model, compute_model_id
+from stylealign.checkpoints.weights import build_model, check_config, compute_model_id
 from stylealign.errors import CheckpointError
 from stylealign.models import Model, ModelConfig
 
@@ -88,7 +86,7 @@ def read_config(folder: Path) -> tuple[ModelConfig, str]:
     return _check_config(record, str(path))
 
 
-def _check_config(record: Any, source: str) -> tuple[ModelConfig, str]:
+def _check_config(record: object, source: str) -> tuple[ModelConfig, str]:
     if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
         message = f"{source!r}: field 'format' must be {FORMAT!r}"
         raise CheckpointError(message)
@@ -96,13 +94,7 @@ def _check_config(record: Any, source: str) -> tuple[ModelConfig, str]:
     if not isinstance(sha256, str):
         message = f"{source!r}: field 'weights_sha256' is missing"
         raise CheckpointError(message)
-    try:
-        return ModelConfig.model_validate(record), sha256
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = f"{source!r}: field {field!r}: {first['msg']}, got {first['input']!r:.80}"
-        raise CheckpointError(message) from error
+    return check_config(record, source), sha256
 
 
 def _write_files(model: Model, folder: Path) -> None:

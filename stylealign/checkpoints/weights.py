@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from stylealign.errors import CheckpointError
@@ -36,6 +37,20 @@ def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str)
     if discriminator is not None:
         adopt_weights(discriminator, parts["D"], source, "D.")
     return Model(generator, config, discriminator, raw_generator)
+
+
+def check_config(fields: object, source: str) -> ModelConfig:
+    """The config that these fields make.
+
+    Raises: CheckpointError naming `source` and the first field that is out of bounds.
+    """
+    try:
+        return ModelConfig.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = f"{source!r}: field {field!r}: {first['msg']}, got {first['input']!r:.80}"
+        raise CheckpointError(message) from error
 
 
 def split_by_network(tensors: Mapping[str, Tensor], source: str) -> dict[str, dict[str, Tensor]]:

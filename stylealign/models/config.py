@@ -31,7 +31,7 @@ class ModelConfig(BaseModel):
     conv_clamp: float | None = None
     """Bound on activations of networks trained in float16; None = unbounded."""
 
-    discriminator_architecture: Literal["resnet", "skip"] = "resnet"
+    discriminator_architecture: Literal["resnet", "skip", "orig"] = "resnet"
     discriminator_channels: dict[int, int] = Field(default_factory=dict)
     """Width of the discriminator's block at each resolution; empty = as the generator."""
     discriminator_fc_dim: int | None = None

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stylealign.models.initial import standard_normal
 from stylealign.models.operators import (
     LRELU_GAIN,
     blur,
@@ -32,7 +33,9 @@ class EqualizedLinear(nn.Module):
         bias_init: float = 0.0,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.weight = nn.Parameter(
+            standard_normal(out_features, in_features, divisor=lr_multiplier)
+        )
         self.bias = nn.Parameter(torch.full((out_features,), float(bias_init)))
         self.is_activated = is_activated
         self.bias_gain = lr_multiplier
@@ -67,7 +70,7 @@ class EqualizedConv(nn.Module):
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(
-            torch.randn(out_channels, in_channels, kernel_size, kernel_size)
+            standard_normal(out_channels, in_channels, kernel_size, kernel_size)
         )
         self.bias = nn.Parameter(torch.zeros(out_channels)) if is_activated else None
         self.register_buffer("kernel", blur_kernel(), persistent=False)
@@ -118,21 +121,21 @@ class StyledConv(nn.Module):
     ) -> None:
         super().__init__()
         self.affine = EqualizedLinear(w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.weight = nn.Parameter(standard_normal(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros([])) if has_noise else None
         if has_noise:
-            self.register_buffer("noise_const", torch.randn(resolution, resolution))
+            self.register_buffer("noise_const", standard_normal(resolution, resolution))
         self.register_buffer("kernel", blur_kernel(gain=4.0), persistent=False)
         self.resolution = resolution
         self.is_up = is_up
-        self.clamp = None if clamp is None else clamp * LRELU_GAIN
+        self.clamp = clamp
 
     def forward(self, x: Tensor, style: Tensor, noise: str | Tensor) -> Tensor:
         power = self.weight.square().sum(dim=[2, 3])
-        demodulation = LRELU_GAIN * torch.addmm(
-            style.new_tensor(1e-8), style.square(), power.t()
-        ).rsqrt()
+        demodulation = (
+            LRELU_GAIN * torch.addmm(style.new_tensor(1e-8), style.square(), power.t()).rsqrt()
+        )
         x = x * style[:, :, None, None]
         if self.is_up:
             x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)
@@ -168,7 +171,7 @@ class ToRGB(nn.Module):
     ) -> None:
         super().__init__()
         self.affine = EqualizedLinear(w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(img_channels, in_channels, 1, 1))
+        self.weight = nn.Parameter(standard_normal(img_channels, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(img_channels))
         self.weight_gain = 1 / math.sqrt(in_channels)
         self.clamp = clamp

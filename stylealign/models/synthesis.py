@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stylealign.models.config import ModelConfig
+from stylealign.models.initial import standard_normal
 from stylealign.models.latents import Images, WPlus
 from stylealign.models.layers import StyledConv, ToRGB
 from stylealign.models.operators import blur_kernel, upsample
@@ -24,7 +25,7 @@ class Block(nn.Module):
         options = {"has_noise": config.noise, "clamp": config.conv_clamp}
         self.const = None
         if resolution == 4:
-            self.const = nn.Parameter(torch.randn(width, 4, 4))
+            self.const = nn.Parameter(standard_normal(width, 4, 4))
         else:
             below = config.channels[resolution // 2]
             self.conv0 = StyledConv(below, width, w_dim, resolution, is_up=True, **options)

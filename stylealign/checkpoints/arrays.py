@@ -1,0 +1,210 @@
+"""Arrays of foreign files: descriptions first, checked numbers only when they are asked for."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylealign.checkpoints.unpickle import Builder, Global, Record
+from stylealign.errors import CheckpointError
+
+STORAGE_TYPES: Final[dict[str, torch.dtype]] = {
+    "torch.FloatStorage": torch.float32,
+    "torch.DoubleStorage": torch.float64,
+    "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.LongStorage": torch.int64,
+    "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16,
+    "torch.CharStorage": torch.int8,
+    "torch.ByteStorage": torch.uint8,
+    "torch.BoolStorage": torch.bool,
+}
+
+_MAX_DIMENSIONS = 8
+_NUMPY_CODE = re.compile(r"[biuf][1248]")
+_BYTE_ORDERS = ("<", ">", "=", "|")
+
+
+@dataclass
+class Storage:
+    """Flat numbers of a torch file; `data` may arrive after the tensors that lie in it."""
+
+    dtype: torch.dtype
+    num_elements: int
+    data: bytes | memoryview = b""
+    _flat: Tensor | None = field(default=None, repr=False)
+
+    def flat(self) -> Tensor:
+        """The numbers as a tensor [num_elements].
+
+        Raises: CheckpointError if the bytes are not as many as promised.
+        """
+        if self._flat is None:
+            expected = self.num_elements * self.dtype.itemsize
+            if len(self.data) != expected:
+                raise CheckpointError(f"a storage holds {len(self.data)} bytes, not {expected}")
+            buffer = bytearray(self.data)
+            empty = torch.empty(0, dtype=self.dtype)
+            self._flat = torch.frombuffer(buffer, dtype=self.dtype) if buffer else empty
+        return self._flat
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A view of a storage whose bounds were checked."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def num_elements(self) -> int:
+        """Product of the sizes."""
+        return math.prod(self.size)
+
+    def load(self) -> Tensor:
+        """The tensor in float32."""
+        flat = self.storage.flat()
+        return torch.as_strided(flat, self.size, self.stride, self.offset).float().contiguous()
+
+
+class NumpyType(Record):
+    """A numeric dtype on its way through REDUCE and BUILD."""
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        super().__init__("numpy.dtype")
+        code = arguments[0] if arguments else None
+        if isinstance(code, str) and code[:1] in _BYTE_ORDERS:
+            code = code[1:]
+        if not isinstance(code, str) or not _NUMPY_CODE.fullmatch(code):
+            raise CheckpointError(f"numpy arrays of type {code!r:.40} are not allowed")
+        self.dtype = np.dtype(code)
+
+    def set_state(self, state: object) -> None:
+        """Take the byte order, the only part of the state that numbers have."""
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        if order not in _BYTE_ORDERS:
+            raise CheckpointError("the state of a numpy dtype has no byte order")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class NumpyArray(Record):
+    """An array of numbers on its way through REDUCE and BUILD."""
+
+    def __init__(self, _: tuple[Any, ...]) -> None:
+        super().__init__("numpy.ndarray")
+        self.array = np.empty(0, np.float32)
+
+    def set_state(self, state: object) -> None:
+        """Take shape, type, order and bytes.
+
+        Raises: CheckpointError if they do not fit together.
+        """
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise CheckpointError("the state of a numpy array is no 5-tuple")
+        _, shape, dtype, is_fortran, data = state
+        if not isinstance(dtype, NumpyType) or not isinstance(data, bytes):
+            raise CheckpointError("a numpy array does not hold plain numbers")
+        check_sizes(shape)
+        if math.prod(shape) * dtype.dtype.itemsize != len(data):
+            raise CheckpointError(f"a numpy array of shape {shape!r:.80} has {len(data)} bytes")
+        order = "F" if is_fortran is True else "C"
+        self.array = np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
+
+
+def check_sizes(sizes: object) -> None:
+    """Refuse what is no tuple of a few non-negative integers."""
+    is_fine = isinstance(sizes, tuple) and len(sizes) <= _MAX_DIMENSIONS
+    if not is_fine or not all(type(size) is int and 0 <= size < 2**40 for size in sizes):
+        raise CheckpointError(f"a tensor has sizes or strides {sizes!r:.80}")
+
+
+def numpy_scalar(arguments: tuple[Any, ...]) -> int | float | bool:
+    """The Python number of `numpy.core.multiarray.scalar(dtype, bytes)`."""
+    dtype, data = arguments if len(arguments) == 2 else (None, None)
+    if not isinstance(dtype, NumpyType) or not isinstance(data, bytes):
+        raise CheckpointError("a numpy scalar is no plain number")
+    if len(data) != dtype.dtype.itemsize:
+        raise CheckpointError(f"a numpy scalar has {len(data)} bytes")
+    return np.frombuffer(data, dtype.dtype)[0].item()
+
+
+def rebuild_tensor(arguments: tuple[Any, ...]) -> StoredTensor:
+    """What `torch._utils._rebuild_tensor_v2` describes, if it lies inside its storage."""
+    if len(arguments) < 4 or not isinstance(arguments[0], Storage):
+        raise CheckpointError("a tensor has no storage")
+    storage, offset, size, stride = arguments[:4]
+    check_sizes((offset,))
+    check_sizes(size)
+    check_sizes(stride)
+    if len(size) != len(stride):
+        raise CheckpointError(f"a tensor has {len(size)} sizes and {len(stride)} strides")
+    count = math.prod(size)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if count and (count > storage.num_elements or last >= storage.num_elements):
+        raise CheckpointError(
+            f"a tensor of sizes {size} and strides {stride} leaves its storage of "
+            f"{storage.num_elements} elements"
+        )
+    return StoredTensor(storage, offset, size, stride)
+
+
+def rebuild_parameter(arguments: tuple[Any, ...]) -> StoredTensor:
+    """The tensor of `torch._utils._rebuild_parameter`."""
+    if not arguments or not isinstance(arguments[0], StoredTensor):
+        raise CheckpointError("a parameter has no tensor")
+    return arguments[0]
+
+
+def storage_of(persistent_id: object) -> tuple[str, Storage]:
+    """Key and description of the storage that a torch file's persistent id asks for."""
+    is_tuple = isinstance(persistent_id, tuple) and len(persistent_id) >= 5
+    kind, storage_type, key, _, count = persistent_id[:5] if is_tuple else (None,) * 5
+    if kind != "storage" or not isinstance(storage_type, Global) or not isinstance(key, str):
+        raise CheckpointError("a persistent id names no storage")
+    check_sizes((count,))
+    return key, Storage(STORAGE_TYPES[storage_type.name], count)
+
+
+def new_dict(arguments: tuple[Any, ...]) -> dict[str, Any]:
+    """An OrderedDict or EasyDict: empty, or from a list of pairs as old pickles have it."""
+    if not arguments:
+        return {}
+    (pairs,) = arguments
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str)
+        for pair in pairs
+    ):
+        raise CheckpointError("a dict is made of something else than pairs")
+    return {key: value for key, value in pairs}
+
+
+def _refuse_call(arguments: tuple[Any, ...]) -> object:
+    raise CheckpointError("a storage class is called")
+
+
+TORCH_BUILDERS: Final[Mapping[str, Builder]] = {
+    "collections.OrderedDict": new_dict,
+    "torch._utils._rebuild_tensor_v2": rebuild_tensor,
+    "torch._utils._rebuild_parameter": rebuild_parameter,
+    **dict.fromkeys(STORAGE_TYPES, _refuse_call),
+}
+
+NUMPY_BUILDERS: Final[Mapping[str, Builder]] = {
+    f"{module}.{name}": build
+    for module, name, build in (
+        ("numpy.core.multiarray", "_reconstruct", NumpyArray),
+        ("numpy._core.multiarray", "_reconstruct", NumpyArray),
+        ("numpy.core.multiarray", "scalar", numpy_scalar),
+        ("numpy._core.multiarray", "scalar", numpy_scalar),
+        ("numpy", "dtype", NumpyType),
+        ("numpy", "ndarray", _refuse_call),
+    )
+}

@@ -1,0 +1,141 @@
+"""The two containers of `torch.save`, and NVIDIA's pickles, read into plain data."""
+
+import argparse
+import io
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+from stylealign.checkpoints.arrays import (
+    NUMPY_BUILDERS,
+    TORCH_BUILDERS,
+    Storage,
+    new_dict,
+    storage_of,
+)
+from stylealign.checkpoints.unpickle import PickleReader, Record
+from stylealign.errors import CheckpointError
+
+TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
+"""First pickle of a file in torch's old format, and of every storage inside NVIDIA's pickles."""
+LEGACY_START: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+ZIP_START: Final = b"PK\x03\x04"
+
+
+def read_snapshot(data: bytes, source: str) -> object:
+    """A pickle of NVIDIA's, PyTorch era or TensorFlow era, as plain data.
+
+    Objects become records: `Record.class_name` and `Record.state`; tensors `StoredTensor`.
+
+    Raises: CheckpointError naming the file and what is refused.
+    """
+    remaining = len(data)
+
+    def load_from_bytes(arguments: tuple[Any, ...]) -> Storage:
+        nonlocal remaining
+        if len(arguments) != 1 or not isinstance(arguments[0], bytes):
+            raise CheckpointError("a storage is not stored as bytes")
+        remaining -= len(arguments[0])
+        if remaining < 0:
+            raise CheckpointError("its storages are larger than the file")
+        storage = _read_legacy(arguments[0], f"{source}: storage")
+        if not isinstance(storage, Storage):
+            raise CheckpointError("inner bytes hold no storage")
+        return storage
+
+    builders = {
+        **NUMPY_BUILDERS,
+        **TORCH_BUILDERS,
+        "dnnlib.util.EasyDict": new_dict,
+        "torch.storage._load_from_bytes": load_from_bytes,
+        "torch_utils.persistence._reconstruct_persistent_obj": _persistent_object,
+        "dnnlib.tflib.network.Network": lambda _: Record("Network"),
+    }
+    return PickleReader(io.BytesIO(data), builders, source).read()
+
+
+def read_torch_file(data: bytes, source: str) -> object:
+    """A file of `torch.save`, old or new container, as plain data.
+
+    Raises: CheckpointError naming the file and what is refused.
+    """
+    try:
+        return _read_zip(data, source) if data.startswith(ZIP_START) else _read_legacy(data, source)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSError) as error:
+        message = f"{source!r} is truncated or damaged: {error}"
+        raise CheckpointError(message) from error
+
+
+def _persistent_object(arguments: tuple[Any, ...]) -> Record:
+    """NVIDIA's `_reconstruct_persistent_obj(meta)`; the source text in `meta` is dropped."""
+    meta = arguments[0] if len(arguments) == 1 else None
+    if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
+        raise CheckpointError("a persistent object has no state")
+    return Record(str(meta.get("class_name"))[:100], meta["state"])
+
+
+def _torch_reader(
+    stream: io.BytesIO, source: str, storages: dict[str, Storage]
+) -> PickleReader:
+    def load_persistent(persistent_id: object) -> Storage:
+        key, storage = storage_of(persistent_id)
+        return storages.setdefault(key, storage)
+
+    namespace = {f"{argparse.__name__}.Namespace": lambda _: Record("Namespace")}
+    return PickleReader(stream, {**TORCH_BUILDERS, **namespace}, source, load_persistent)
+
+
+def _read_legacy(data: bytes, source: str) -> object:
+    """Five pickles in a row, magic number, version, machine, object, keys; then raw storages."""
+    stream = io.BytesIO(data)
+    storages: dict[str, Storage] = {}
+    magic, _, machine, result, keys = (
+        _torch_reader(stream, source, storages).read() for _ in range(5)
+    )
+    if magic != TORCH_MAGIC or not isinstance(keys, list):
+        message = f"{source!r} does not start as a file of torch.save does"
+        raise CheckpointError(message)
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        message = f"{source!r} was written on a big-endian machine"
+        raise CheckpointError(message)
+    view, position = memoryview(data), stream.tell()
+    for key in keys:
+        storage = storages.get(key) if isinstance(key, str) else None
+        if storage is None or position + 8 > len(data):
+            message = f"{source!r} is truncated or lists an unknown storage"
+            raise CheckpointError(message)
+        (count,) = struct.unpack_from("<q", data, position)
+        end = position + 8 + storage.num_elements * storage.dtype.itemsize
+        if count != storage.num_elements or end > len(data):
+            message = f"{source!r} is truncated: a storage of {count} elements is not all there"
+            raise CheckpointError(message)
+        storage.data, position = view[position + 8 : end], end
+    return result
+
+
+def _read_zip(data: bytes, source: str) -> object:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = archive.infolist()
+        for entry in entries:
+            if entry.compress_type != zipfile.ZIP_STORED:
+                message = f"{source!r}: entry {entry.filename!r} is compressed, not allowed"
+                raise CheckpointError(message)
+        if sum(entry.file_size for entry in entries) > len(data):
+            message = f"{source!r}: its entries are larger than the file"
+            raise CheckpointError(message)
+        root = next((e.filename for e in entries if Path(e.filename).name == "data.pkl"), None)
+        if root is None:
+            message = f"{source!r} is a zip archive without 'data.pkl', not a file of torch.save"
+            raise CheckpointError(message)
+        names = set(archive.namelist())
+        storages: dict[str, Storage] = {}
+        stream = io.BytesIO(archive.read(root))
+        result = _torch_reader(stream, source, storages).read()
+        for key, storage in storages.items():
+            name = root.removesuffix("data.pkl") + f"data/{key}"
+            if name not in names:
+                message = f"{source!r} lacks the storage {name!r}"
+                raise CheckpointError(message)
+            storage.data = archive.read(name)
+    return result

@@ -1,0 +1,158 @@
+"""Snapshots of stylegan2-ada-pytorch and stylegan3, as models of ours."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from stylealign.checkpoints.arrays import StoredTensor
+from stylealign.checkpoints.tables import TensorTable
+from stylealign.checkpoints.unpickle import Record
+from stylealign.checkpoints.weights import build_model, check_config
+from stylealign.errors import CheckpointError
+from stylealign.models import Model
+
+_MAX_DEPTH = 8
+_RENAMED = (
+    (re.compile(r"^synthesis\.(b\d+)\."), r"synthesis.blocks.\1."),
+    (re.compile(r"^mapping\.fc(\d+)\."), r"mapping.network.layers.\1."),
+    (re.compile(r"^mapping\.embed\."), "mapping.network.embed."),
+)
+_RENAMED_IN_D = (
+    (re.compile(r"^b4\."), ""),
+    (re.compile(r"^(b\d+)\."), r"blocks.\1."),
+    (re.compile(r"^mapping\.fc(\d+)\."), r"mapping.layers.\1."),
+)
+
+
+def import_nvidia(snapshot: dict[str, Any], source: str, num_bytes: int) -> Model:
+    """A model of a snapshot's records `G_ema` and, where present, `G` and `D`.
+
+    Widths, depths and noise come from the weights; the modules' own attributes say the rest.
+
+    Raises: CheckpointError naming the file and what is missing, misshapen or not supported.
+    """
+    networks = {
+        name: Network(snapshot[name], f"{source}: {name}", num_bytes)
+        for name in ("G_ema", "G", "D")
+        if snapshot.get(name) is not None
+    }
+    if "G_ema" not in networks:
+        message = f"{source!r} holds no network 'G_ema'"
+        raise CheckpointError(message)
+    fields = generator_fields(networks["G_ema"])
+    if "D" in networks:
+        fields |= discriminator_fields(networks["D"])
+    tensors: dict[str, Tensor] = {}
+    for name, network in networks.items():
+        renamed = _RENAMED_IN_D if name == "D" else _RENAMED
+        tensors |= {f"{name}.{key}": value for key, value in network.load(renamed)}
+    return build_model(check_config(fields, source), tensors, source)
+
+
+class Network:
+    """The tensors of a persistent network, and the attributes of its modules, by dotted name."""
+
+    def __init__(self, record: object, source: str, num_bytes: int) -> None:
+        self.modules: dict[str, dict[str, Any]] = {}
+        stored: dict[str, StoredTensor] = {}
+        self.source = source
+        for path, state in _walk(record, source):
+            self.modules[path] = state
+            for kind in ("_parameters", "_buffers"):
+                for name, tensor in _dict_of(state, kind, source).items():
+                    if isinstance(tensor, StoredTensor):
+                        stored[f"{path}.{name}".lstrip(".")] = tensor
+        self.table = TensorTable(stored, source, num_bytes)
+
+    def attribute(self, module: str, name: str, default: object = None) -> Any:  # noqa: ANN401
+        """An attribute of a module; the config that it goes into is what checks it."""
+        return self.modules.get(module, {}).get(name, default)
+
+    def load(self, renamed: tuple[tuple[re.Pattern[str], str], ...]) -> Iterator[tuple[str, Tensor]]:
+        """The tensors under our names, without the filters that ours hold as constants."""
+        for name in self.table.names():
+            if name.endswith("resample_filter"):
+                self._check_filter(name)
+                continue
+            ours = name
+            for pattern, replacement in renamed:
+                ours, count = pattern.subn(replacement, ours)
+                if count:
+                    break
+            yield ours, self.table.load(name)
+
+    def _check_filter(self, name: str) -> None:
+        taps = self.table.load(name)
+        row = taps.sum(dim=0) if taps.ndim == 2 else taps
+        if row.shape != (4,) or (row - row.new_tensor([1, 3, 3, 1]) / 8).abs().max() > 1e-5:
+            message = f"{self.source}: {name!r} is another filter than [1, 3, 3, 1], not supported"
+            raise CheckpointError(message)
+
+
+def generator_fields(network: Network) -> dict[str, Any]:
+    """Config fields that a StyleGAN2 generator tells."""
+    table = network.table
+    resolution = network.attribute("", "img_resolution")
+    architecture = network.attribute("synthesis.b8", "architecture", "skip")
+    if architecture != "skip":
+        message = f"{network.source}: generator architecture {architecture!r:.40}, only 'skip'"
+        raise CheckpointError(message)
+    return {
+        "resolution": resolution,
+        "z_dim": network.attribute("", "z_dim"),
+        "w_dim": network.attribute("", "w_dim"),
+        "c_dim": network.attribute("", "c_dim"),
+        "img_channels": network.attribute("", "img_channels"),
+        "num_mapping_layers": table.count(r"mapping\.fc\d+\.weight"),
+        "mapping_lr_multiplier": network.attribute("mapping.fc0", "bias_gain"),
+        "channels": {
+            res: table.size(f"synthesis.b{res}.conv1.weight")
+            for res in table.resolutions(r"synthesis\.b(\d+)\.conv1\.weight")
+        },
+        "noise": "synthesis.b4.conv1.noise_strength" in table,
+        "conv_clamp": network.attribute("synthesis.b4.conv1", "conv_clamp"),
+    }
+
+
+def discriminator_fields(network: Network) -> dict[str, Any]:
+    """Config fields that a discriminator tells."""
+    table = network.table
+    above_4 = table.resolutions(r"b(\d+)\.conv0\.weight")
+    fields = {
+        "discriminator_architecture": network.attribute("b4", "architecture"),
+        "discriminator_channels": {res: table.size(f"b{res}.conv0.weight") for res in above_4}
+        | {4: table.size("b4.conv.weight")},
+        "discriminator_fc_dim": table.size("b4.fc.weight"),
+        "mbstd_group_size": network.attribute("b4.mbstd", "group_size"),
+        "mbstd_num_channels": network.attribute("b4.mbstd", "num_channels", 0),
+    }
+    if network.attribute("", "c_dim"):
+        fields["discriminator_cmap_dim"] = table.size("b4.out.weight")
+        fields["discriminator_mapping_layers"] = table.count(r"mapping\.fc\d+\.weight")
+    return fields
+
+
+def _walk(record: object, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Modules by dotted name, each once and not too deep: a file may hold cycles."""
+    seen: set[int] = set()
+    waiting: list[tuple[str, object]] = [("", record)]
+    while waiting:
+        path, module = waiting.pop()
+        if not isinstance(module, Record) or id(module) in seen or path.count(".") > _MAX_DEPTH:
+            message = f"{source}: {path or 'the network'!r} is no module, or part of a cycle"
+            raise CheckpointError(message)
+        seen.add(id(module))
+        yield path, module.state
+        for name, child in _dict_of(module.state, "_modules", source).items():
+            if child is not None:
+                waiting.append((f"{path}.{name}".lstrip("."), child))
+
+
+def _dict_of(state: dict[str, Any], name: str, source: str) -> dict[str, Any]:
+    members = state.get(name, {})
+    if not isinstance(members, dict):
+        message = f"{source}: {name!r} of a module is no dict"
+        raise CheckpointError(message)
+    return members

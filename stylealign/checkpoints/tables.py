@@ -1,0 +1,66 @@
+"""Named tensors of a foreign file, from which widths and depths are read before any is loaded."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from stylealign.errors import CheckpointError
+
+
+class Stored(Protocol):
+    """A tensor of known shape that is not loaded yet."""
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The shape."""
+        ...
+
+    def load(self) -> Tensor:
+        """The numbers in float32."""
+        ...
+
+
+class TensorTable:
+    """Stored tensors by name; all together they hold no more numbers than the file has bytes.
+
+    Raises: CheckpointError naming the file and the tensor that is missing.
+    """
+
+    def __init__(self, tensors: Mapping[str, Stored], source: str, num_bytes: int) -> None:
+        self.tensors, self.source = tensors, source
+        if sum(math.prod(tensor.size) for tensor in tensors.values()) > num_bytes:
+            message = f"{source!r} describes more numbers than it has bytes"
+            raise CheckpointError(message)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a tensor of that name."""
+        return name in self.tensors
+
+    def names(self) -> Iterator[str]:
+        """Names in the file's order."""
+        return iter(self.tensors)
+
+    def load(self, name: str) -> Tensor:
+        """One tensor in float32."""
+        self.size(name)
+        return self.tensors[name].load()
+
+    def size(self, name: str, axis: int = 0) -> int:
+        """Length of one axis; 1 where the tensor has fewer."""
+        if name not in self.tensors:
+            message = f"{self.source!r} lacks tensor {name!r}"
+            raise CheckpointError(message)
+        size = self.tensors[name].size
+        return size[axis] if -len(size) <= axis < len(size) else 1
+
+    def count(self, pattern: str) -> int:
+        """Number of names that match."""
+        return sum(re.fullmatch(pattern, name) is not None for name in self.tensors)
+
+    def resolutions(self, pattern: str) -> list[int]:
+        """Ascending numbers that the pattern's group finds in names."""
+        matches = (re.fullmatch(pattern, name) for name in self.tensors)
+        return sorted({int(match[1]) for match in matches if match and len(match[1]) < 6})

@@ -1,0 +1,258 @@
+"""A pickle reader that runs nothing: it knows plain data, and refuses every name not on its list.
+
+It interprets the opcodes itself rather than steering Python's unpickler, so that a file can
+reach neither an import, nor a call, nor an attribute. Its memory is bounded by the file's size.
+"""
+
+import io
+import pickletools
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from stylealign.errors import CheckpointError
+
+Builder: TypeAlias = Callable[[tuple[Any, ...]], object]
+"""Makes plain data of a listed global's arguments."""
+
+MAX_OPCODES: Final = 500_000
+"""Snapshots of the largest models have about 40,000."""
+
+_KEY_TYPES: Final = (str, int, float, bool, type(None))
+"""Keys of flat types only: hashing a nest of shared tuples takes exponential time."""
+
+
+class Global:
+    """A listed name, met as data until REDUCE or NEWOBJ asks for what it stands for."""
+
+    def __init__(self, name: str, build: Builder) -> None:
+        self.name = name
+        self.build = build
+
+
+class Record:
+    """An object of a listed class: the name of its class, and its state as plain data."""
+
+    def __init__(self, class_name: str, state: dict[str, Any] | None = None) -> None:
+        self.class_name = class_name
+        self.state: dict[str, Any] = state or {}
+
+    def set_state(self, state: object) -> None:
+        """Take the state that a BUILD opcode brings.
+
+        Raises: CheckpointError if it is not a dict.
+        """
+        if not isinstance(state, dict):
+            message = f"the state of {self.class_name!r} is no dict"
+            raise CheckpointError(message)
+        self.state.update(state)
+
+
+class PickleReader:
+    """Reads one pickle from a stream of bytes into plain data.
+
+    `builders` lists the globals by dotted name; `load_persistent` resolves persistent ids where
+    the format has them.
+
+    Raises: CheckpointError naming `source` and the first global or opcode that is refused.
+    """
+
+    def __init__(
+        self,
+        stream: io.BytesIO,
+        builders: Mapping[str, Builder],
+        source: str,
+        load_persistent: Callable[[object], object] | None = None,
+    ) -> None:
+        self.stream, self.builders, self.source = stream, builders, source
+        self.load_persistent = load_persistent
+        self.stack: list[Any] = []
+        self.marked: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+
+    def read(self) -> object:
+        """The object that the pickle describes."""
+        try:
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(self.stream)):
+                if opcode.name == "STOP":
+                    return self.stack.pop()
+                if count >= MAX_OPCODES:
+                    raise CheckpointError(f"it has more than {MAX_OPCODES} opcodes")
+                step = _STEPS.get(opcode.name)
+                if step is None:
+                    raise CheckpointError(f"it uses the pickle opcode {opcode.name}, not allowed")
+                step(self, argument)
+        except CheckpointError as error:
+            message = f"refuse to read {self.source!r}: {error}"
+            raise CheckpointError(message) from error
+        except (ValueError, IndexError, KeyError, struct.error, OverflowError) as error:
+            message = f"{self.source!r} is truncated or no pickle: {error!r:.200}"
+            raise CheckpointError(message) from error
+        message = f"{self.source!r} is truncated: the pickle has no end"
+        raise CheckpointError(message)
+
+    def pop_marked(self) -> list[Any]:
+        """The items pushed since the last mark."""
+        items = self.stack
+        self.stack = self.marked.pop()
+        return items
+
+    def top(self, kind: type) -> Any:  # noqa: ANN401 - of the type that is asked for
+        """The item on top of the stack, of the given type."""
+        item = self.stack[-1]
+        if not isinstance(item, kind):
+            raise CheckpointError(f"expected a {kind.__name__}, found a {type(item).__name__}")
+        return item
+
+    def push_global(self, module: object, name: object) -> None:
+        """Look a name up in the list."""
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise CheckpointError("a global's name is not a string")
+        full_name = f"{module}.{name}"
+        build = self.builders.get(full_name)
+        if build is None:
+            raise CheckpointError(f"it asks for the global {full_name[:200]!r}, not allowed")
+        self.stack.append(Global(full_name, build))
+
+
+def _push(reader: PickleReader, argument: object) -> None:
+    reader.stack.append(argument)
+
+
+def _push_constant(value: object) -> Callable[[PickleReader, object], None]:
+    return lambda reader, _: reader.stack.append(value)
+
+
+def _push_empty(kind: type) -> Callable[[PickleReader, object], None]:
+    return lambda reader, _: reader.stack.append(kind())
+
+
+def _mark(reader: PickleReader, _: object) -> None:
+    reader.marked.append(reader.stack)
+    reader.stack = []
+
+
+def _pop(reader: PickleReader, _: object) -> None:
+    reader.stack.pop()
+
+
+def _pop_mark(reader: PickleReader, _: object) -> None:
+    reader.pop_marked()
+
+
+def _tuple_of(size: int) -> Callable[[PickleReader, object], None]:
+    def step(reader: PickleReader, _: object) -> None:
+        if len(reader.stack) < size:
+            raise CheckpointError("a tuple lacks items")
+        items = tuple(reader.stack[-size:])
+        reader.stack[-size:] = [items]
+
+    return step
+
+
+def _tuple(reader: PickleReader, _: object) -> None:
+    items = tuple(reader.pop_marked())
+    reader.stack.append(items)
+
+
+def _put(reader: PickleReader, index: int) -> None:
+    reader.memo[index] = reader.stack[-1]
+
+
+def _memoize(reader: PickleReader, _: object) -> None:
+    reader.memo[len(reader.memo)] = reader.stack[-1]
+
+
+def _get(reader: PickleReader, index: int) -> None:
+    reader.stack.append(reader.memo[index])
+
+
+def _append(reader: PickleReader, _: object) -> None:
+    item = reader.stack.pop()
+    reader.top(list).append(item)
+
+
+def _append_all(reader: PickleReader, _: object) -> None:
+    items = reader.pop_marked()
+    reader.top(list).extend(items)
+
+
+def _add_items(reader: PickleReader, _: object) -> None:
+    items = reader.pop_marked()
+    _check_keys(items)
+    reader.top(set).update(items)
+
+
+def _set_item(reader: PickleReader, _: object) -> None:
+    value, key = reader.stack.pop(), reader.stack.pop()
+    _check_keys([key])
+    reader.top(dict)[key] = value
+
+
+def _set_items(reader: PickleReader, _: object) -> None:
+    items = reader.pop_marked()
+    _check_keys(items[::2])
+    reader.top(dict).update(zip(items[::2], items[1::2], strict=True))
+
+
+def _check_keys(keys: list[Any]) -> None:
+    for key in keys:
+        if not isinstance(key, _KEY_TYPES):
+            raise CheckpointError(f"a {type(key).__name__} is used as a key, not allowed")
+
+
+def _global(reader: PickleReader, argument: str) -> None:
+    module, _, name = argument.partition(" ")
+    reader.push_global(module, name)
+
+
+def _stack_global(reader: PickleReader, _: object) -> None:
+    name, module = reader.stack.pop(), reader.stack.pop()
+    reader.push_global(module, name)
+
+
+def _reduce(reader: PickleReader, _: object) -> None:
+    """REDUCE and NEWOBJ: let the listed builder make data of the arguments."""
+    arguments = reader.stack.pop()
+    target = reader.top(Global)
+    if not isinstance(arguments, tuple):
+        raise CheckpointError(f"the arguments of {target.name!r} are no tuple")
+    reader.stack[-1] = target.build(arguments)
+
+
+def _build(reader: PickleReader, _: object) -> None:
+    """BUILD: plain records take their state; attributes of a dict are dropped."""
+    state = reader.stack.pop()
+    target = reader.stack[-1]
+    if isinstance(target, Record):
+        target.set_state(state)
+    elif not (isinstance(target, dict) and isinstance(state, dict)):
+        raise CheckpointError(f"it sets the state of a {type(target).__name__}, not allowed")
+
+
+def _persistent_id(reader: PickleReader, _: object) -> None:
+    if reader.load_persistent is None:
+        raise CheckpointError("it uses persistent ids, not allowed here")
+    reader.stack.append(reader.load_persistent(reader.stack.pop()))
+
+
+def _ignore(reader: PickleReader, argument: object) -> None:
+    """PROTO and FRAME say nothing about the data."""
+    del reader, argument
+
+
+_STEPS: Final[dict[str, Callable[[PickleReader, Any], None]]] = {
+    "PROTO": _ignore, "FRAME": _ignore, "MARK": _mark, "POP": _pop, "POP_MARK": _pop_mark,
+    "NONE": _push_constant(None), "NEWTRUE": _push_constant(True),
+    "NEWFALSE": _push_constant(False), "BININT": _push, "BININT1": _push, "BININT2": _push,
+    "LONG1": _push, "LONG4": _push, "BINFLOAT": _push, "BINUNICODE": _push,
+    "SHORT_BINUNICODE": _push, "BINUNICODE8": _push, "BINBYTES": _push,
+    "SHORT_BINBYTES": _push, "BINBYTES8": _push, "EMPTY_LIST": _push_empty(list),
+    "EMPTY_DICT": _push_empty(dict), "EMPTY_SET": _push_empty(set),
+    "EMPTY_TUPLE": _push_constant(()), "TUPLE1": _tuple_of(1), "TUPLE2": _tuple_of(2),
+    "TUPLE3": _tuple_of(3), "TUPLE": _tuple, "APPEND": _append, "APPENDS": _append_all,
+    "ADDITEMS": _add_items, "SETITEM": _set_item, "SETITEMS": _set_items, "BINPUT": _put,
+    "LONG_BINPUT": _put, "MEMOIZE": _memoize, "BINGET": _get, "LONG_BINGET": _get,
+    "GLOBAL": _global, "STACK_GLOBAL": _stack_global, "REDUCE": _reduce, "NEWOBJ": _reduce,
+    "BUILD": _build, "BINPERSID": _persistent_id,
+}  # fmt: skip
