@@ -5,6 +5,7 @@ from torch import Tensor
 
 from stylealign.models import Generator
 from stylealign.models.latents import WPlus
+from stylealign.models.layers import StyledConv
 
 MixedZ = list[tuple[Tensor, int]]
 """z codes, each with the first layer that it is for."""
@@ -47,5 +48,5 @@ def draw_noise(generator: Generator, batch: int, rng: torch.Generator) -> dict[s
             (batch, 1, layer.resolution, layer.resolution), generator=rng
         ).to(generator.w_avg.device)
         for name, layer in generator.synthesis.named_modules()
-        if getattr(layer, "noise_strength", None) is not None
+        if isinstance(layer, StyledConv) and layer.noise_strength is not None
     }

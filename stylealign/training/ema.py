@@ -11,9 +11,8 @@ def update_ema(average: Generator, current: Generator, beta: float) -> None:
 
     Source: arXiv:1806.04498; half-life form of arXiv:1710.10196.
     """
-    torch._foreach_lerp_(
-        list(average.parameters()), [p.detach() for p in current.parameters()], 1 - beta
-    )
+    for target, source in zip(average.parameters(), current.parameters(), strict=True):
+        target.lerp_(source, 1 - beta)
     for target, source in zip(average.buffers(), current.buffers(), strict=True):
         target.copy_(source)
 
