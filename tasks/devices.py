@@ -2,10 +2,13 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from stylealign.models.allocator import keep_freed_memory
 
@@ -19,6 +22,11 @@ def choose_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return wanted
+
+
+def one_by_one() -> TaskRunner[PrefectFuture[Any]]:
+    """Mapped tasks of a flow run one after the other: they share one device."""
+    return cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_workers=1))
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.futures import PrefectFuture, as_completed
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -41,7 +42,9 @@ class Bar:
         now = time.monotonic()
         if now - self.updated >= ARTIFACT_INTERVAL_SEC or self.done >= self.total:
             self.updated = now
-            update_progress_artifact(self.artifact, min(100.0, 100.0 * self.done / self.total))
+            update_progress_artifact(
+                self.artifact, min(100.0, 100.0 * self.done / max(self.total, 1e-9))
+            )
 
     def follow(self, phase: str, num_done: int, num_all: int) -> None:
         """Follow a callback that names its phase; each phase starts the bar anew."""
@@ -74,3 +77,12 @@ def progress(description: str, total: float, *, unit: str) -> Generator[Bar]:
     if not sys.stderr.isatty():
         seconds = time.monotonic() - started
         console.print(f"{description}: {bar.done:g} {unit} in {seconds:.1f} s")
+
+
+def follow_futures(
+    description: str, futures: Sequence[PrefectFuture[int]], total: int, *, unit: str
+) -> None:
+    """Move a bar as mapped tasks end, each by the number it returns; the first failure raises."""
+    with progress(description, total, unit=unit) as bar:
+        for future in as_completed(list(futures)):
+            bar.advance(future.result())

@@ -35,7 +35,9 @@ def check_params(tree: dict[str, Any], name: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+        # a mistyped key is also a missing one: its own name tells more
+        first = min(found, key=lambda one: one["type"] != "extra_forbidden")
         raise ParamsError(f"{name}: {_explain(first)}") from None
 
 

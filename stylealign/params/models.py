@@ -24,7 +24,7 @@ class TrainParentParams(Section):
     """The parent: given as a checkpoint (the stage stays frozen), or trained from a data set."""
 
     model: str
-    """The parent: a folder, a checkpoint file, or `models:/name@alias`; where training writes."""
+    """The parent: a folder or a checkpoint file, which DVC watches; where training writes."""
     dataset: Name
     """The data set of the parent's domain."""
     architecture: ArchitectureParams | None = None
@@ -55,8 +55,10 @@ class InvertParams(Section):
     perceptual_weight: float = Field(ge=0)
     spread_weight: float = Field(ge=0)
     """Holds the codes of one image's layers together; only for z_plus and w_plus."""
-    encoder_kimg: float = Field(ge=0)
-    """Samples on which the encoder that gives the start is fitted; 0 = start at the mean."""
+    prior_weight: float = Field(ge=0)
+    """Holds codes where the model draws well."""
+    num_candidates: Count
+    """Samples of the model among which the nearest is the start."""
     batch_size: Count
     shard_size: Count
     """Images per shard of codes: what a killed run loses at most."""

@@ -1,6 +1,6 @@
 """What all sections of params.yaml share: frozen, no unknown keys, numbers in range."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,5 +17,4 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-LatentSpace = Annotated[str, Field(pattern=r"^(z|z_plus|w|w_plus)$")]
-"""`z`, `z_plus`, `w` or `w_plus`."""
+LatentSpace = Literal["z", "z_plus", "w", "w_plus"]

@@ -74,6 +74,15 @@ def test_a_value_that_cannot_be_used_is_named_with_what_was_expected(
         load_params(path)
 
 
+def test_a_mistyped_key_is_named_before_the_one_it_leaves_missing(tmp_path):
+    tree = yaml.safe_load(DEMO.read_text())
+    tree["invert"]["num_stpes"] = tree["invert"].pop("num_steps")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+
+    with pytest.raises(ParamsError, match="'invert.num_stpes': did you mean 'num_steps'"):
+        load_params(tmp_path / "params.yaml")
+
+
 def test_a_missing_key_is_named(tmp_path):
     tree = yaml.safe_load(DEMO.read_text())
     del tree["invert"]["seed"]

@@ -1,0 +1,29 @@
+"""Stage `invert`: labelled images and a model go in, latent codes come out."""
+
+from pathlib import Path
+
+from prefect import flow, unmapped
+
+from stylealign.params import Params
+from tasks.devices import choose_device, one_by_one
+from tasks.inversion import finish_codes, invert_shard, plan_codes
+from tasks.layout import artifact, metrics_file
+from tasks.progress import follow_futures
+from tasks.records import recorded
+from tasks.registry import resolve_model
+
+
+@flow(name="invert", task_runner=one_by_one())
+def invert(params: Params) -> Path:
+    """Invert every image that has no valid code yet, shard by shard."""
+    section, folder = params.invert, artifact("invert")
+    model, resolved = resolve_model(params.train_parent.model)
+    images, device = artifact("prepare", section.dataset), choose_device(params.project.device)
+    with recorded("invert", "", section, {"images": images, "model": model}) as record:
+        record.tag(parent_model=resolved)
+        plan = plan_codes(section, model, images, folder)
+        places = [unmapped(x) for x in (section, model, images, folder, device)]
+        shards = invert_shard.map(plan.todo, *places, unmapped(params.project.num_threads))
+        follow_futures("invert", shards, plan.num_todo, unit="images")
+        record.metrics(finish_codes(plan, model, images, metrics_file("invert")))
+    return folder

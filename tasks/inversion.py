@@ -1,0 +1,159 @@
+"""Tasks of stage `invert`: images and a model become latent codes, shard by shard."""
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from stylealign.checkpoints import load_model
+from stylealign.data.dataset import ImageDataset, open_dataset
+from stylealign.data.folders import finish_folder
+from stylealign.data.shards import (
+    Shard,
+    ShardPlan,
+    fingerprint,
+    plan_shards,
+    read_shard,
+    write_shard,
+)
+from stylealign.errors import DataError
+from stylealign.inversion import Inversion, invert
+from stylealign.models import Model
+from stylealign.params import InvertParams
+from tasks.devices import compute
+
+ENGINE_VERSION = 1
+"""Raised whenever this stage would give other bytes for the same input."""
+
+WORK_ONLY = {"dataset", "splits", "max_images", "shard_size", "batch_size"}
+"""Params that choose or pack rows, but change no row."""
+
+
+@task(cache_policy=NO_CACHE)
+def plan_codes(params: InvertParams, model: Path, images: Path, folder: Path) -> ShardPlan:
+    """Which images still need a code from this model with these params."""
+    dataset = open_dataset(images)
+    rows = choose_rows(dataset, params)
+    made_by = fingerprint(
+        engine=ENGINE_VERSION,
+        model=open_model(model, "cpu").config.id,
+        params=params.model_dump(mode="json", exclude=WORK_ONLY),
+        resolution=dataset.resolution,
+        alignment=dataset.manifest.alignment,
+    )
+    return plan_shards(folder, rows, fingerprint=made_by, shard_size=params.shard_size)
+
+
+@task(cache_policy=NO_CACHE)
+def invert_shard(
+    shard: Shard,
+    params: InvertParams,
+    model: Path,
+    images: Path,
+    folder: Path,
+    device: str,
+    num_threads: int,
+) -> int:
+    """Invert the images of one shard and write their codes; returns how many."""
+    network, pixels = open_model(model, device), open_dataset(images).images(shard.ids)
+    with compute(num_threads):
+        found = invert(
+            pixels,
+            network,
+            space=params.space,
+            num_steps=params.num_steps,
+            learning_rate=params.learning_rate,
+            seed=params.seed,
+            seeds=[row_seed(params.seed, name) for name in shard.ids],
+            num_candidates=params.num_candidates,
+            perceptual_weight=params.perceptual_weight,
+            spread_weight=params.spread_weight,
+            prior_weight=params.prior_weight,
+            min_psnr=params.min_psnr,
+            batch_size=params.batch_size,
+        )
+    write_shard(folder, shard, codes_table(shard, found, network.config.id))
+    return len(shard.ids)
+
+
+@task(cache_policy=NO_CACHE)
+def finish_codes(plan: ShardPlan, model: Path, images: Path, metrics: Path) -> dict[str, float]:
+    """Close the folder of codes and write the stage's figures."""
+    lineage = {
+        "model": open_model(model, "cpu").config.id,
+        "data": open_dataset(images).content_hash,
+        "engine": ENGINE_VERSION,
+    }
+    finish_folder(plan, kind="codes", lineage=lineage)
+    codes = read_codes(plan.folder)
+    scores = {
+        "psnr_mean": round(codes["psnr"].to_numpy().mean().item(), 4),
+        "perceptual_mean": round(codes["perceptual"].to_numpy().mean().item(), 6),
+        "converged": round(codes["converged"].to_numpy().mean().item(), 4),
+    }
+    metrics.parent.mkdir(exist_ok=True)
+    metrics.write_text(json.dumps(scores, indent=2) + "\n", "utf-8")
+    return scores
+
+
+def choose_rows(dataset: ImageDataset, params: InvertParams) -> pd.DataFrame:
+    """Id, split and hash of the images to invert: the first so many of each split.
+
+    Raises: DataError if no image is left.
+    """
+    table = dataset.table()
+    chosen = table.loc[table["split"].isin(params.splits)]
+    if params.max_images is not None:
+        chosen = chosen.groupby("split").head(params.max_images)
+    if chosen.empty:
+        raise DataError(
+            f"no image of {str(dataset.folder)!r} is in the splits {list(params.splits)!r}: "
+            f"it has {dataset.manifest.counts}"
+        )
+    return chosen[["id", "split"]].assign(sha256=chosen["source_sha256"])
+
+
+def codes_table(shard: Shard, found: Inversion, model_id: str) -> pa.Table:
+    """One row per image: its code, and how well it draws the image again."""
+    codes = found.latents.codes.flatten(1).numpy().astype(np.float32)
+    size = len(shard.ids)
+    values = pa.array(codes.ravel(), pa.float32())
+    columns: dict[str, pa.Array] = {
+        "id": pa.array(shard.ids, pa.string()),
+        "split": pa.array([shard.split] * size, pa.string()),
+        "space": pa.array([found.latents.space] * size, pa.string()),
+        "code": pa.FixedSizeListArray.from_arrays(values, codes.shape[1]),
+        "noise_seed": pa.array([found.noise_seed] * size, pa.int64()),
+        "steps": pa.array([found.steps] * size, pa.int32()),
+        "mse": pa.array(found.mse.numpy(), pa.float32()),
+        "perceptual": pa.array(found.perceptual.numpy(), pa.float32()),
+        "psnr": pa.array(found.psnr.numpy(), pa.float32()),
+        "converged": pa.array(found.converged.numpy(), pa.bool_()),
+        "model_id": pa.array([model_id] * size, pa.string()),
+    }
+    return pa.table(columns)
+
+
+def read_codes(folder: Path) -> pd.DataFrame:
+    """All rows of a folder of codes, sorted by id."""
+    tables = [read_shard(path) for path in sorted(folder.glob("*-of-*.parquet"))]
+    frame = pa.concat_tables(tables).sort_by("id").to_pandas()
+    return cast(pd.DataFrame, frame)
+
+
+def row_seed(seed: int, name: str) -> int:
+    """The seed of one image: from its id, never from its place in a batch."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:6])
+
+
+@lru_cache(maxsize=2)
+def open_model(folder: Path, device: str) -> Model:
+    """A model, read once per process."""
+    return load_model(folder, device)

@@ -1,0 +1,112 @@
+"""Tasks of stage `translate`: codes and a child become the child's images, with their labels."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from stylealign.data.dataset import open_dataset
+from stylealign.data.folders import finish_folder
+from stylealign.data.manifest import Manifest
+from stylealign.data.shards import Shard, ShardPlan, fingerprint, plan_shards, write_shard
+from stylealign.data.tables import LABEL_PREFIX, image_table
+from stylealign.images import encode_png, to_uint8
+from stylealign.models import Latents, ModelConfig
+from stylealign.params import TranslateParams
+from stylealign.translation import translate
+from tasks.devices import compute
+from tasks.inversion import open_model, read_codes
+
+ENGINE_VERSION = 1
+"""Raised whenever this stage would give other bytes for the same input."""
+
+
+@task(cache_policy=NO_CACHE)
+def plan_translation(
+    params: TranslateParams, codes: Path, images: Path, child: Path, folder: Path
+) -> ShardPlan:
+    """Which codes still need an image of this child with these params."""
+    rows = labelled_codes(codes, images)
+    labels = [name for name in rows.columns if name.startswith(LABEL_PREFIX)]
+    hashes = [
+        hashlib.sha256(np.asarray(code).tobytes() + repr(cells).encode()).hexdigest()
+        for code, cells in zip(rows["code"], rows[labels].to_numpy().tolist(), strict=True)
+    ]
+    made_by = fingerprint(
+        engine=ENGINE_VERSION,
+        child=open_model(child, "cpu").config.id,
+        truncation_psi=params.truncation_psi,
+    )
+    keyed = rows[["id", "split"]].assign(sha256=hashes)
+    return plan_shards(folder, keyed, fingerprint=made_by, shard_size=params.shard_size)
+
+
+@task(cache_policy=NO_CACHE)
+def translate_shard(
+    shard: Shard,
+    params: TranslateParams,
+    codes: Path,
+    images: Path,
+    parent: Path,
+    child: Path,
+    folder: Path,
+    device: str,
+    num_threads: int,
+) -> int:
+    """Draw the codes of one shard with the child; returns how many."""
+    rows = labelled_codes(codes, images).set_index("id", drop=False).loc[list(shard.ids)]
+    network, origin = open_model(child, device), open_model(parent, "cpu").config
+    with compute(num_threads):
+        drawn = translate(
+            as_latents(rows, origin, device),
+            network,
+            truncation_psi=params.truncation_psi,
+            batch_size=params.batch_size,
+        )
+    frame = rows.drop(columns=["code", "steps", "mse", "noise_seed", "model_id"]).assign(
+        parent_id=rows["id"], parent_model=origin.id, child_model=network.config.id
+    )
+    pictures = [encode_png(image) for image in to_uint8(drawn.cpu())]
+    write_shard(folder, shard, image_table(frame, pictures, open_dataset(images).schema))
+    return len(shard.ids)
+
+
+@task(cache_policy=NO_CACHE)
+def finish_translation(plan: ShardPlan, child: Path, images: Path, name: str) -> Manifest:
+    """Close the folder of translated images."""
+    dataset, config = open_dataset(images), open_model(child, "cpu").config
+    return finish_folder(
+        plan,
+        kind="translated",
+        lineage={
+            "child": config.id,
+            "parent": config.parent_id,
+            "data": dataset.content_hash,
+            "engine": ENGINE_VERSION,
+        },
+        domain=name,
+        resolution=config.resolution,
+        label_schema=dataset.schema,
+        name=name,
+    )
+
+
+def labelled_codes(codes: Path, images: Path) -> pd.DataFrame:
+    """Codes with the labels and groups of the images they stand for, sorted by id."""
+    table = open_dataset(images).table()
+    kept = [name for name in table.columns if name in ("id", "group", "source_sha256")]
+    kept += [name for name in table.columns if name.startswith(LABEL_PREFIX)]
+    return read_codes(codes).merge(table[kept], on="id", validate="one_to_one")
+
+
+def as_latents(rows: pd.DataFrame, origin: ModelConfig, device: str) -> Latents:
+    """Rows of a codes table as the library's codes."""
+    space = rows["space"].iloc[0]
+    codes = torch.from_numpy(np.stack(rows["code"].tolist()))
+    if space in ("z_plus", "w_plus"):
+        codes = codes.unflatten(1, (origin.num_ws, codes.shape[1] // origin.num_ws))
+    return Latents(codes.to(device), space, rows["model_id"].iloc[0], origin.root_id)

@@ -1,0 +1,97 @@
+"""The command: what the user did wrong is one sentence and exit code 2, never a traceback."""
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, git, stylealign
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder with params.yaml and nothing else."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return tmp_path
+
+
+def sentence(done) -> str:
+    """The error line of a command that must have failed as a user's mistake."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+    return done.stderr.removeprefix("error: ").strip()
+
+
+def test_help_names_every_command(tmp_path):
+    shown = stylealign(tmp_path, "--help").stdout
+
+    for command in ("init", "run", "demo", "doctor", "ui", "serve"):
+        assert f" {command} " in shown
+
+
+def test_an_unknown_param_key_is_named_with_the_nearest(folder):
+    text = (folder / "params.yaml").read_text().replace("num_steps: 60", "num_stpes: 60")
+    (folder / "params.yaml").write_text(text)
+
+    said = sentence(stylealign(folder, "run", "invert"))
+
+    assert "unknown key 'invert.num_stpes': did you mean 'num_steps'" in said
+
+
+def test_a_folder_without_params_says_how_to_make_a_project(tmp_path):
+    assert "stylealign init" in sentence(stylealign(tmp_path, "run", "invert"))
+
+
+def test_a_stage_of_many_lists_the_names_there_are(folder):
+    said = sentence(stylealign(folder, "run", "prepare", "dogs"))
+
+    assert "one of cats, cats_oracle, cats_test, people, got 'dogs'" in said
+
+
+def test_a_stage_of_one_takes_no_name(folder):
+    assert "takes no name, got 'cats'" in sentence(stylealign(folder, "run", "invert", "cats"))
+
+
+def test_a_folder_without_git_is_no_project(folder):
+    (folder / ".dvc").mkdir()
+
+    assert "run `git init` there" in sentence(stylealign(folder, "demo"))
+
+
+def test_a_folder_without_dvc_is_no_project(folder):
+    git(folder, "init", "--quiet")
+
+    assert "run `dvc init` there" in sentence(stylealign(folder, "demo"))
+
+
+@pytest.mark.parametrize("command", [["ui", "--mlflow-port"], ["ui", "--prefect-port"]])
+def test_a_taken_port_is_named(folder, command):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        said = sentence(stylealign(folder, *command, port))
+
+    assert f"port {port} is taken" in said
+
+
+def test_init_refuses_a_folder_that_is_not_empty(folder):
+    assert "is not empty" in sentence(stylealign(folder, "init", str(folder)))
+
+
+def test_init_says_where_it_cannot_write(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    assert "cannot be made" in sentence(stylealign(tmp_path, "init", "file/project"))
+
+
+def test_init_without_git_says_so(tmp_path, monkeypatch):
+    from flows.init import create_project
+    from stylealign.errors import StyleAlignError
+
+    monkeypatch.setenv("PATH", os.devnull)
+
+    with pytest.raises(StyleAlignError, match="git is not installed"):
+        create_project(tmp_path / "project")
