@@ -1,0 +1,143 @@
+"""Compare ways of fine-tuning people to cats: fidelity against agreement with the parent."""
+
+import copy
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.drawn import (
+    DrawnBatches,
+    drawn,
+    fit_drawn_reader,
+    lite2_features,
+    sample,
+    schema_of,
+)
+from stylealign.alignment.agreement import measure_agreement, measure_ceiling
+from stylealign.checkpoints import load_model
+from stylealign.images import encode_png, image_grid
+from stylealign.metrics.coverage import measure_coverage
+from stylealign.metrics.distances import frechet_distance
+from stylealign.metrics.readers import Reader, load_reader
+from stylealign.models import Model
+from stylealign.models.allocator import keep_freed_memory
+from stylealign.recipe import Recipe
+from stylealign.training import Training, train
+
+SHARED = ("yaw", "pitch", "smile", "eye_openness", "glasses", "tone")
+"""Labels that mean the same in both domains."""
+NUM_SAMPLES = 2000
+NUM_CATS = 6000
+
+
+def main(
+    parent: Annotated[Path, typer.Option(help="Model folder.")] = Path("models/people32"),
+    settings: Annotated[Path, typer.Option(help="Recipes to compare.")] = Path(
+        "benchmarks/recipes.yaml"
+    ),
+    out: Annotated[Path, typer.Option(help="Figures; what is there is not run again.")] = Path(
+        "build/recipes"
+    ),
+    seeds: Annotated[int, typer.Option(help="Runs per recipe.")] = 1,
+    only: Annotated[str, typer.Option(help="Run this recipe alone.")] = "",
+    threads: int = 1,
+) -> None:
+    """Fine-tune once per recipe and seed, and print one row each, best agreement last."""
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    listed: dict[str, Any] = yaml.safe_load(settings.read_text("utf-8"))
+    out.mkdir(parents=True, exist_ok=True)
+    readers = tuple(cached_reader(domain, out) for domain in ("people", "cats"))
+    for name, changes in listed["settings"].items():
+        for seed in range(seeds):
+            path = out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+            if path.exists() or only not in ("", name):
+                continue
+            recipe = Recipe(**(listed["base"] | changes | {"seed": seed}))
+            figures = run_recipe(load_model(parent), recipe, readers, path.with_suffix(".png"))
+            path.write_text(json.dumps({"name": name, **figures}, indent=1) + "\n", "utf-8")
+    print_table(out)
+
+
+def cached_reader(domain: str, out: Path) -> Reader:
+    """The reader of a drawn domain, fitted once."""
+    folder = out / f"reader_{domain}"
+    if not folder.exists():
+        fit_drawn_reader(domain).save(folder)
+    return load_reader(folder)
+
+
+def run_recipe(
+    model: Model, recipe: Recipe, readers: tuple[Reader, ...], picture: Path
+) -> dict[str, Any]:
+    """Fine-tune one child and measure it."""
+    parent = copy.deepcopy(model)
+    batches = DrawnBatches("cats", NUM_CATS, recipe.batch_size, seed=2)
+    training = Training(model, parent.generator, recipe)
+    started = time.monotonic()
+    num_ticks = int(np.ceil(recipe.total_kimg / recipe.tick_kimg))
+    for _ in track(train(training, batches), picture.stem, num_ticks):
+        pass
+    minutes = (time.monotonic() - started) / 60
+    picture.write_bytes(encode_png(pairs(parent, model)))
+    return {"recipe": recipe.model_dump(mode="json"), "minutes": minutes} | measure(
+        parent, model, readers
+    )
+
+
+def measure(parent: Model, child: Model, readers: tuple[Reader, ...]) -> dict[str, Any]:
+    """Distance to real cats, agreement at equal z, and coverage of the attributes."""
+    schema = {name: spec for name, spec in schema_of("cats").items() if name in SHARED}
+    real = drawn("cats", NUM_SAMPLES, seed=6)[0]
+    fakes = sample(child.generator, NUM_SAMPLES, seed=77)
+    ceilings = tuple(
+        measure_ceiling(reader, *drawn(domain, 1000, seed=13), schema)
+        for domain, reader in zip(("people", "cats"), readers, strict=True)
+    )
+    agreement = measure_agreement(
+        parent, child, readers, ceilings, schema, num_samples=NUM_SAMPLES, force=True
+    )
+    coverage = measure_coverage(readers[1].predict(fakes), readers[1].predict(real), schema)
+    return {
+        "fd_lite2_2k": float(frechet_distance(lite2_features(real), lite2_features(fakes))),
+        "agreement": {name: vars(value) for name, value in agreement.items()},
+        "spread": coverage.spread,
+        "prevalence_gap": coverage.prevalence_gap,
+    }
+
+
+def pairs(parent: Model, child: Model) -> np.ndarray:
+    """Parent rows above child rows, equal z."""
+    rows = []
+    above, below = (sample(model.generator, 32, seed=5) for model in (parent, child))
+    for start in (0, 16):
+        rows += [*above[start : start + 16], *below[start : start + 16]]
+    return image_grid(np.stack(rows), 16)
+
+
+def print_table(out: Path) -> None:
+    """One Markdown row per run, sorted by mean agreement; goes to docs/results.md."""
+    runs = [json.loads(path.read_text("utf-8")) for path in sorted(out.glob("*.json"))]
+
+    def mean_agreement(run: dict[str, Any]) -> float:
+        return float(np.mean([run["agreement"][name]["agreement"] for name in SHARED]))
+
+    console = Console(width=200)
+    console.print("| recipe | seed | fd_lite2_2k | " + " | ".join(SHARED) + " | mean |")
+    console.print("| --- | --- | --- |" + " --- |" * (len(SHARED) + 1))
+    for run in sorted(runs, key=mean_agreement):
+        figures = [f"{run['agreement'][name]['agreement']:.2f}" for name in SHARED]
+        columns = [run["name"], str(run["recipe"]["seed"]), f"{run['fd_lite2_2k']:.1f}", *figures]
+        console.print("| " + " | ".join([*columns, f"{mean_agreement(run):.2f}"]) + " |")
+
+
+if __name__ == "__main__":
+    typer.run(main)
