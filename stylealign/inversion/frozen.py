@@ -1,0 +1,25 @@
+"""Gradients with respect to codes alone: networks are held fixed while they are differentiated."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Generator[None]:
+    """Take no gradient of the network's weights inside, which halves the backward pass.
+
+    Gradients are recorded inside even if the caller has switched them off; which parameters
+    required a gradient before is restored afterwards.
+    """
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
