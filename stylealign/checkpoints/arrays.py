@@ -183,10 +183,10 @@ def new_dict(arguments: tuple[Any, ...]) -> dict[str, Any]:
         for pair in pairs
     ):
         raise CheckpointError("a dict is made of something else than pairs")
-    return {key: value for key, value in pairs}
+    return dict(pairs)
 
 
-def _refuse_call(arguments: tuple[Any, ...]) -> object:
+def _refuse_call(_: tuple[Any, ...]) -> object:
     raise CheckpointError("a storage class is called")
 
 

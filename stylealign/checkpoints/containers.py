@@ -75,9 +75,7 @@ def _persistent_object(arguments: tuple[Any, ...]) -> Record:
     return Record(str(meta.get("class_name"))[:100], meta["state"])
 
 
-def _torch_reader(
-    stream: io.BytesIO, source: str, storages: dict[str, Storage]
-) -> PickleReader:
+def _torch_reader(stream: io.BytesIO, source: str, storages: dict[str, Storage]) -> PickleReader:
     def load_persistent(persistent_id: object) -> Storage:
         key, storage = storage_of(persistent_id)
         return storages.setdefault(key, storage)

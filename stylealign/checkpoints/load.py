@@ -1,6 +1,7 @@
 """One door for every kind of model file."""
 
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import torch
 
@@ -12,8 +13,14 @@ from stylealign.checkpoints.containers import (
 )
 from stylealign.checkpoints.folder import load_folder
 from stylealign.checkpoints.nvidia import import_nvidia
+from stylealign.checkpoints.rosinality import import_rosinality
+from stylealign.checkpoints.tensorflow import import_tensorflow
 from stylealign.errors import CheckpointError
 from stylealign.models import Model
+
+Format: TypeAlias = Literal["stylealign", "nvidia", "tensorflow", "rosinality"]
+
+_PICKLE_START = b"\x80"
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
@@ -24,14 +31,46 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
 
     Raises: CheckpointError naming the file and the first thing that is wrong with it.
     """
-    path = Path(path)
+    return read_model(Path(path), device)[0]
+
+
+def read_model(path: Path, device: str | torch.device = "cpu") -> tuple[Model, Format]:
+    """The model as `load_model` gives it, and the format that it was found in."""
     if path.is_dir():
-        return load_folder(path, device)
+        return load_folder(path, device), "stylealign"
+    model, file_format = _import_file(path)
+    return model.to(device), file_format
+
+
+def _import_file(path: Path) -> tuple[Model, Format]:
     source = str(path)
     try:
         data = path.read_bytes()
     except OSError as error:
         message = f"{source!r} cannot be read ({error}); expected a model folder or file"
         raise CheckpointError(message) from error
-    o = read_snapshot(data, source)
-    return import_nvidia(o, source, len(data))
+    if data.startswith((ZIP_START, LEGACY_START)):
+        _check_extension(path, (".pt", ".pth"), "a file of torch.save")
+        content = read_torch_file(data, source)
+        if isinstance(content, dict):
+            return import_rosinality(content, source, len(data)), "rosinality"
+    elif data.startswith(_PICKLE_START):
+        _check_extension(path, (".pkl", ".pickle"), "a pickle")
+        content = read_snapshot(data, source)
+        if isinstance(content, tuple):
+            return import_tensorflow(content, source, len(data)), "tensorflow"
+        if isinstance(content, dict):
+            return import_nvidia(content, source, len(data)), "nvidia"
+    message = (
+        f"{source!r} is no model file; expected a model folder, an NVIDIA .pkl or a rosinality .pt"
+    )
+    raise CheckpointError(message)
+
+
+def _check_extension(path: Path, extensions: tuple[str, ...], content: str) -> None:
+    if path.suffix.lower() not in extensions:
+        message = (
+            f"{str(path)!r} holds {content} but is named {path.suffix!r}; "
+            f"if that is what you expect, rename it to {extensions[0]!r}"
+        )
+        raise CheckpointError(message)

@@ -14,12 +14,12 @@ from stylealign.errors import CheckpointError
 from stylealign.models import Model
 
 _MAX_DEPTH = 8
-_RENAMED = (
+RENAMED = (
     (re.compile(r"^synthesis\.(b\d+)\."), r"synthesis.blocks.\1."),
     (re.compile(r"^mapping\.fc(\d+)\."), r"mapping.network.layers.\1."),
     (re.compile(r"^mapping\.embed\."), "mapping.network.embed."),
 )
-_RENAMED_IN_D = (
+RENAMED_IN_D = (
     (re.compile(r"^b4\."), ""),
     (re.compile(r"^(b\d+)\."), r"blocks.\1."),
     (re.compile(r"^mapping\.fc(\d+)\."), r"mapping.layers.\1."),
@@ -46,7 +46,7 @@ def import_nvidia(snapshot: dict[str, Any], source: str, num_bytes: int) -> Mode
         fields |= discriminator_fields(networks["D"])
     tensors: dict[str, Tensor] = {}
     for name, network in networks.items():
-        renamed = _RENAMED_IN_D if name == "D" else _RENAMED
+        renamed = RENAMED_IN_D if name == "D" else RENAMED
         tensors |= {f"{name}.{key}": value for key, value in network.load(renamed)}
     return build_model(check_config(fields, source), tensors, source)
 
@@ -70,25 +70,24 @@ class Network:
         """An attribute of a module; the config that it goes into is what checks it."""
         return self.modules.get(module, {}).get(name, default)
 
-    def load(self, renamed: tuple[tuple[re.Pattern[str], str], ...]) -> Iterator[tuple[str, Tensor]]:
+    def load(
+        self, renamed: tuple[tuple[re.Pattern[str], str], ...]
+    ) -> Iterator[tuple[str, Tensor]]:
         """The tensors under our names, without the filters that ours hold as constants."""
         for name in self.table.names():
             if name.endswith("resample_filter"):
-                self._check_filter(name)
+                self.table.check_filter(name)
                 continue
-            ours = name
-            for pattern, replacement in renamed:
-                ours, count = pattern.subn(replacement, ours)
-                if count:
-                    break
-            yield ours, self.table.load(name)
+            yield rename(name, renamed), self.table.load(name)
 
-    def _check_filter(self, name: str) -> None:
-        taps = self.table.load(name)
-        row = taps.sum(dim=0) if taps.ndim == 2 else taps
-        if row.shape != (4,) or (row - row.new_tensor([1, 3, 3, 1]) / 8).abs().max() > 1e-5:
-            message = f"{self.source}: {name!r} is another filter than [1, 3, 3, 1], not supported"
-            raise CheckpointError(message)
+
+def rename(name: str, renamed: tuple[tuple[re.Pattern[str], str], ...]) -> str:
+    """Our name of a tensor: the first pattern that fits, or the name as it is."""
+    for pattern, replacement in renamed:
+        ours, count = pattern.subn(replacement, name)
+        if count:
+            return ours
+    return name
 
 
 def generator_fields(network: Network) -> dict[str, Any]:
@@ -125,6 +124,7 @@ def discriminator_fields(network: Network) -> dict[str, Any]:
         "discriminator_channels": {res: table.size(f"b{res}.conv0.weight") for res in above_4}
         | {4: table.size("b4.conv.weight")},
         "discriminator_fc_dim": table.size("b4.fc.weight"),
+        "discriminator_mapping_lr_multiplier": network.attribute("mapping.fc0", "bias_gain", 0.01),
         "mbstd_group_size": network.attribute("b4.mbstd", "group_size"),
         "mbstd_num_channels": network.attribute("b4.mbstd", "num_channels", 0),
     }

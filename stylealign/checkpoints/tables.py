@@ -3,13 +3,14 @@
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from stylealign.errors import CheckpointError
 
 
+@runtime_checkable
 class Stored(Protocol):
     """A tensor of known shape that is not loaded yet."""
 
@@ -64,3 +65,12 @@ class TensorTable:
         """Ascending numbers that the pattern's group finds in names."""
         matches = (re.fullmatch(pattern, name) for name in self.tensors)
         return sorted({int(match[1]) for match in matches if match and len(match[1]) < 6})
+
+    def check_filter(self, name: str) -> None:
+        """Refuse a resampling filter other than ours, [1, 3, 3, 1] up to a factor."""
+        taps = self.load(name)
+        row = taps.sum(dim=0) if taps.ndim == 2 else taps
+        binomial = row.new_tensor([1, 3, 3, 1]) / 8
+        if row.shape != (4,) or (row / row.sum() - binomial).abs().max() > 1e-5:
+            message = f"{self.source!r}: filter {name!r} is not [1, 3, 3, 1], not supported"
+            raise CheckpointError(message)

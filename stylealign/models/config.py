@@ -36,7 +36,8 @@ class ModelConfig(BaseModel):
     """Width of the discriminator's block at each resolution; empty = as the generator."""
     discriminator_fc_dim: int | None = None
     """Width of the discriminator's last hidden layer; None = its width at 4x4."""
-    discriminator_mapping_layers: int = Field(default=8, ge=1, le=64)
+    discriminator_mapping_layers: int = Field(default=8, ge=0, le=64)
+    discriminator_mapping_lr_multiplier: float = Field(default=0.01, gt=0)
     discriminator_cmap_dim: int | None = None
     """Width of the class embedding that the logits project on; None = width at 4x4."""
     mbstd_group_size: int | None = 4

@@ -85,8 +85,11 @@ class Discriminator(nn.Module):
         self.out = EqualizedLinear(fc_dim, cmap_dim or 1)
         self.mapping = None
         if config.c_dim:
-            layers = config.discriminator_mapping_layers
-            self.mapping = Mapping(0, config.c_dim, cmap_dim, num_layers=layers)
+            self.mapping = Mapping(
+                0, config.c_dim, cmap_dim,
+                num_layers=config.discriminator_mapping_layers,
+                lr_multiplier=config.discriminator_mapping_lr_multiplier,
+            )  # fmt: skip
         self.register_buffer("kernel", blur_kernel(), persistent=False)
 
     def forward(self, images: Images, c: Labels | None = None) -> Logits:

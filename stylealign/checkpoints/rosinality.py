@@ -1,0 +1,179 @@
+"""Checkpoints of rosinality's stylegan2-pytorch, as models of ours."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from stylealign.checkpoints.arrays import StoredTensor
+from stylealign.checkpoints.tables import TensorTable
+from stylealign.checkpoints.weights import build_model, check_config
+from stylealign.errors import CheckpointError
+from stylealign.models import Model, ModelConfig
+
+_NETWORKS: Final = {"G_ema": "g_ema", "G": "g", "D": "d"}
+_NUM_MEAN_CODES: Final = 4096
+_STYLED: Final = {
+    "conv.weight": "weight",
+    "conv.modulation.weight": "affine.weight",
+    "conv.modulation.bias": "affine.bias",
+    "noise.weight": "noise_strength",
+    "activate.bias": "bias",
+}
+_TO_RGB: Final = {
+    "conv.weight": "weight",
+    "conv.modulation.weight": "affine.weight",
+    "conv.modulation.bias": "affine.bias",
+    "bias": "bias",
+}
+_BLOCK_OF_D: Final = {
+    "conv1.0.weight": "conv0.weight",
+    "conv1.1.bias": "conv0.bias",
+    "conv2.1.weight": "conv1.weight",
+    "conv2.2.bias": "conv1.bias",
+    "skip.1.weight": "skip.weight",
+}
+_TAIL_OF_D: Final = {
+    "final_conv.0.weight": "conv.weight",
+    "final_conv.1.bias": "conv.bias",
+    "final_linear.0.weight": "fc.weight",
+    "final_linear.0.bias": "fc.bias",
+    "final_linear.1.weight": "out.weight",
+    "final_linear.1.bias": "out.bias",
+}
+
+
+def import_rosinality(checkpoint: dict[str, Any], source: str, num_bytes: int) -> Model:
+    """A model of the state dicts `g_ema` and, where present, `g` and `d`.
+
+    The file says nothing but weights, so widths and depths come from them. Where `latent_avg` is
+    absent it is measured, as the repository does before it truncates.
+
+    Raises: CheckpointError naming the file and what is missing, misshapen or not supported.
+    """
+    tables = {
+        ours: _table(checkpoint[theirs], f"{source}: {theirs}", num_bytes)
+        for ours, theirs in _NETWORKS.items()
+        if theirs in checkpoint
+    }
+    if "G_ema" not in tables:
+        message = f"{source!r} holds no state dict 'g_ema'"
+        raise CheckpointError(message)
+    config = check_config(_fields(tables["G_ema"], tables.get("D")), source)
+    w_avg = checkpoint.get("latent_avg")
+    mean = w_avg.load() if isinstance(w_avg, StoredTensor) else torch.zeros(config.w_dim)
+    tensors: dict[str, Tensor] = {}
+    for network, table in tables.items():
+        names = discriminator_names(config) if network == "D" else generator_names(config)
+        tensors |= {f"{network}.{name}": tensor for name, tensor in _renamed(table, names)}
+        if network != "D":
+            tensors[f"{network}.mapping.w_avg"] = mean.clone()
+    model = build_model(config, tensors, source)
+    if w_avg is None:
+        _measure_w_avg(model)
+    return model
+
+
+def generator_names(config: ModelConfig) -> dict[str, str]:
+    """Our names of a generator's tensors by theirs."""
+    blocks = "synthesis.blocks"
+    names = {
+        f"style.{i + 1}.{leaf}": f"mapping.network.layers.{i}.{leaf}"
+        for i in range(config.num_mapping_layers)
+        for leaf in ("weight", "bias")
+    }
+    names["input.input"] = f"{blocks}.b4.const"
+    layers = [("conv1", f"{blocks}.b4.conv1")]
+    to_rgbs = [("to_rgb1", f"{blocks}.b4.torgb")]
+    for i, resolution in enumerate(config.block_resolutions[1:]):
+        layers += [(f"convs.{2 * i + j}", f"{blocks}.b{resolution}.conv{j}") for j in range(2)]
+        to_rgbs.append((f"to_rgbs.{i}", f"{blocks}.b{resolution}.torgb"))
+    for i, (theirs, ours) in enumerate(layers):
+        names |= {f"{theirs}.{leaf}": f"{ours}.{our_leaf}" for leaf, our_leaf in _STYLED.items()}
+        names[f"noises.noise_{i}"] = f"{ours}.noise_const"
+    for theirs, ours in to_rgbs:
+        names |= {f"{theirs}.{leaf}": f"{ours}.{our_leaf}" for leaf, our_leaf in _TO_RGB.items()}
+    return names
+
+
+def discriminator_names(config: ModelConfig) -> dict[str, str]:
+    """Our names of a discriminator's tensors by theirs."""
+    resolutions = config.block_resolutions[:0:-1]
+    names = {
+        "convs.0.0.weight": f"blocks.b{config.resolution}.fromrgb.weight",
+        "convs.0.1.bias": f"blocks.b{config.resolution}.fromrgb.bias",
+    }
+    for i, resolution in enumerate(resolutions, start=1):
+        names |= {
+            f"convs.{i}.{leaf}": f"blocks.b{resolution}.{ours}"
+            for leaf, ours in _BLOCK_OF_D.items()
+        }
+    return names | _TAIL_OF_D
+
+
+def _fields(generator: TensorTable, discriminator: TensorTable | None) -> dict[str, Any]:
+    num_doublings = min(generator.count(r"to_rgbs\.\d+\.bias"), 16)
+    resolutions = [4 * 2**i for i in range(num_doublings + 1)]
+    widths = [generator.size("conv1.conv.weight", 1)]
+    widths += [generator.size(f"convs.{2 * i}.conv.weight", 1) for i in range(num_doublings)]
+    fields: dict[str, Any] = {
+        "resolution": resolutions[-1],
+        "z_dim": generator.size("style.1.weight", 1),
+        "w_dim": generator.size("style.1.weight", 0),
+        "img_channels": generator.size("to_rgb1.conv.weight", 1),
+        "num_mapping_layers": generator.count(r"style\.\d+\.weight"),
+        "channels": dict(zip(resolutions, widths, strict=True)),
+    }
+    if discriminator is not None:
+        widths = [discriminator.size("final_conv.0.weight")]
+        widths += [
+            discriminator.size(f"convs.{num_doublings - i}.conv1.0.weight")
+            for i in range(num_doublings)
+        ]
+        fields["discriminator_channels"] = dict(zip(resolutions, widths, strict=True))
+        fields["discriminator_fc_dim"] = discriminator.size("final_linear.0.weight")
+    return fields
+
+
+def _table(state: object, source: str, num_bytes: int) -> TensorTable:
+    if not isinstance(state, dict):
+        message = f"{source!r} is no state dict"
+        raise CheckpointError(message)
+    stored = {
+        name: tensor
+        for name, tensor in state.items()
+        if isinstance(name, str) and isinstance(tensor, StoredTensor)
+    }
+    return TensorTable(stored, source, num_bytes)
+
+
+def _renamed(table: TensorTable, names: dict[str, str]) -> Iterator[tuple[str, Tensor]]:
+    for name in table.names():
+        if name.endswith(".kernel"):
+            table.check_filter(name)
+            continue
+        if name not in names:
+            message = f"{table.source!r} holds unknown tensor {name!r}"
+            raise CheckpointError(message)
+        ours = names[name]
+        yield ours, _without_unit_axes(table.load(name), ours.rpartition(".")[2])
+
+
+def _without_unit_axes(tensor: Tensor, leaf: str) -> Tensor:
+    """Drop the batch axis, and others of length 1, that their tensors have and ours do not."""
+    num_axes = {"noise_strength": 0, "bias": 1, "noise_const": 2, "const": 3}.get(leaf, 4)
+    while tensor.ndim > num_axes and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    while tensor.ndim > num_axes and tensor.shape[-1] == 1:
+        tensor = tensor[..., 0]
+    return tensor
+
+
+@torch.no_grad()
+def _measure_w_avg(model: Model) -> None:
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(_NUM_MEAN_CODES, model.config.z_dim, generator=rng)
+    for generator in (model.generator, model.raw_generator):
+        if generator is not None:
+            generator.w_avg.copy_(model.generator.mapping.network(z).mean(dim=0))
