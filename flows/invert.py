@@ -6,7 +6,7 @@ from prefect import flow, unmapped
 
 from stylealign.params import Params
 from tasks.devices import choose_device, one_by_one
-from tasks.inversion import finish_codes, invert_shard, plan_codes
+from tasks.inversion import finish_codes, invert_shard, plan_codes, prepare_encoder
 from tasks.layout import artifact, metrics_file
 from tasks.progress import follow_futures
 from tasks.records import recorded
@@ -22,8 +22,10 @@ def invert(params: Params) -> Path:
     with recorded("invert", "", section, {"images": images, "model": model}) as record:
         record.tag(parent_model=resolved)
         plan = plan_codes(section, model, images, folder)
-        places = [unmapped(x) for x in (section, model, images, folder, device)]
-        shards = invert_shard.map(plan.todo, *places, unmapped(params.project.num_threads))
+        num_threads = params.project.num_threads
+        encoder = prepare_encoder(section, model, folder, device, num_threads)
+        places = (section, model, images, encoder, folder, device, num_threads)
+        shards = invert_shard.map(plan.todo, *map(unmapped, places))
         follow_futures("invert", shards, plan.num_todo, unit="images")
         record.metrics(finish_codes(plan, model, images, metrics_file("invert")))
     return folder

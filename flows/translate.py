@@ -20,8 +20,9 @@ def translate(params: Params, name: str) -> Path:
     parent, device = Path(params.train_parent.model), choose_device(params.project.device)
     with recorded("translate", name, section, {"codes": codes, "child": child}) as record:
         plan = plan_translation(section, codes, images, child, folder)
-        places = [unmapped(x) for x in (section, codes, images, parent, child, folder, device)]
-        shards = translate_shard.map(plan.todo, *places, unmapped(params.project.num_threads))
+        num_threads = params.project.num_threads
+        places = (section, codes, images, parent, child, folder, device, num_threads)
+        shards = translate_shard.map(plan.todo, *map(unmapped, places))
         follow_futures(f"translate {name}", shards, plan.num_todo, unit="images")
         manifest = finish_translation(plan, child, images, name)
         record.metrics({f"rows.{split}": num for split, num in manifest.counts.items()})

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import shutil
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,10 +25,18 @@ from stylealign.data.shards import (
     write_shard,
 )
 from stylealign.errors import DataError
-from stylealign.inversion import Inversion, invert
+from stylealign.inversion import (
+    Encoder,
+    EncoderTick,
+    Inversion,
+    fit_encoder,
+    invert,
+    load_encoder,
+)
 from stylealign.models import Model
 from stylealign.params import InvertParams
 from tasks.devices import compute
+from tasks.progress import progress
 
 ENGINE_VERSION = 1
 """Raised whenever this stage would give other bytes for the same input."""
@@ -52,11 +61,55 @@ def plan_codes(params: InvertParams, model: Path, images: Path, folder: Path) ->
 
 
 @task(cache_policy=NO_CACHE)
+def prepare_encoder(
+    params: InvertParams, model: Path, folder: Path, device: str, num_threads: int
+) -> Path | None:
+    """The encoder that guesses where each descent starts, fitted unless it lies there already."""
+    if not params.encoder_kimg:
+        return None
+    network = open_model(model, device)
+    key = fingerprint(
+        engine=ENGINE_VERSION,
+        model=network.config.id,
+        space=params.space,
+        kimg=params.encoder_kimg,
+        seed=params.seed,
+    )
+    place = folder / f"encoder-{key[:16]}"
+    for stale in set(folder.glob("encoder-*")) - {place}:
+        shutil.rmtree(stale)
+    if not (place / "config.json").exists():
+        with compute(num_threads):
+            train_encoder(network, params, f"encoder of {folder.name}").save(place)
+    return place
+
+
+def train_encoder(network: Model, params: InvertParams, description: str) -> Encoder:
+    """Fit an encoder of a model's own samples, with a bar."""
+    last = 0.0
+    with progress(description, params.encoder_kimg, unit="kimg") as bar:
+
+        def follow(tick: EncoderTick) -> None:
+            nonlocal last
+            bar.advance(tick.kimg - last)
+            last = tick.kimg
+
+        return fit_encoder(
+            network,
+            space=params.space,
+            kimg=params.encoder_kimg,
+            seed=params.seed,
+            on_tick=follow,
+        )
+
+
+@task(cache_policy=NO_CACHE)
 def invert_shard(
     shard: Shard,
     params: InvertParams,
     model: Path,
     images: Path,
+    encoder: Path | None,
     folder: Path,
     device: str,
     num_threads: int,
@@ -72,6 +125,7 @@ def invert_shard(
             learning_rate=params.learning_rate,
             seed=params.seed,
             seeds=[row_seed(params.seed, name) for name in shard.ids],
+            start=load_encoder(encoder, network).predict(pixels) if encoder else None,
             num_candidates=params.num_candidates,
             perceptual_weight=params.perceptual_weight,
             spread_weight=params.spread_weight,
@@ -144,8 +198,8 @@ def codes_table(shard: Shard, found: Inversion, model_id: str) -> pa.Table:
 def read_codes(folder: Path) -> pd.DataFrame:
     """All rows of a folder of codes, sorted by id."""
     tables = [read_shard(path) for path in sorted(folder.glob("*-of-*.parquet"))]
-    frame = pa.concat_tables(tables).sort_by("id").to_pandas()
-    return cast(pd.DataFrame, frame)
+    columns: dict[str, list[Any]] = pa.concat_tables(tables).sort_by("id").to_pydict()
+    return pd.DataFrame(columns)
 
 
 def row_seed(seed: int, name: str) -> int:

@@ -16,3 +16,8 @@ def metrics_file(stage: str) -> Path:
 def snapshot_folder() -> Path:
     """Resumable training states; outside the outputs, which DVC deletes before a rerun."""
     return Path(".stylealign") / "snapshots"
+
+
+def scratch_folder(stage: str, name: str) -> Path:
+    """What a stage makes for itself and nobody depends on."""
+    return Path(".stylealign") / "scratch" / stage / name

@@ -1,7 +1,5 @@
 """Sections that carry labels across: transfer, evaluation, and the gate in front of users."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from stylealign.params.section import Count, Name, Section, Seed, Share
@@ -18,6 +16,13 @@ class TransferParams(Section):
     """Confidence from which a row is accepted."""
     reader_steps: Count
     """Optimisation steps of the parent-domain reader that checks consistency."""
+    encoder_kimg: float = Field(gt=0)
+    """Samples on which the child's encoder is fitted."""
+    cycle_steps: Count
+    """Descent steps that lead a child image back to a code."""
+    num_calibration: Count
+    """Parent hold-outs, redrawn by the parent, that confidence is calibrated on."""
+    batch_size: Count
     shard_size: Count
     seed: Seed
 
@@ -43,9 +48,9 @@ class EvaluateParams(Section):
     """Optimisation steps of each arm."""
     seeds: tuple[Seed, ...] = Field(min_length=1)
     """One model per arm and seed."""
-    source_arms: tuple[Literal["plain", "augmented", "coral"], ...] = Field(min_length=1)
-    """The strongest on the parent's validation split is source_only."""
     feature_extractor: str
+    feature_resolution: int = Field(ge=32)
+    """Side in pixels at which the extractor sees every image."""
     num_features: Count
     """Real and generated images compared by fd and kid."""
     num_bootstrap: Count

@@ -58,7 +58,9 @@ class InvertParams(Section):
     prior_weight: float = Field(ge=0)
     """Holds codes where the model draws well."""
     num_candidates: Count
-    """Samples of the model among which the nearest is the start."""
+    """Samples of the model among which the nearest is the start, where there is no encoder."""
+    encoder_kimg: float = Field(ge=0)
+    """Samples on which the encoder that guesses the start is fitted; 0 = no encoder."""
     batch_size: Count
     shard_size: Count
     """Images per shard of codes: what a killed run loses at most."""
@@ -84,6 +86,10 @@ class AnalyzeParams(Section):
     """Labels whose agreement is read; both domains must have readers for them."""
     reader_steps: Count
     """Optimisation steps of each attribute reader."""
+    num_reset_samples: Count
+    """Images on which each group's reset is measured."""
+    direction_distance: float = Field(gt=0)
+    """How far directions are followed, in standard deviations of the label."""
     num_bootstrap: Count
     batch_size: Count
     seed: Seed

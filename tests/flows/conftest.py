@@ -60,7 +60,12 @@ def small_params() -> dict:
     recipe = tree["train_child"]["cats"]["recipe"]
     recipe |= {"total_kimg": 0.016, "tick_kimg": 0.008, "snapshot_kimg": 0.008, "batch_size": 8}
     tree["invert"] |= {"max_images": 6, "num_steps": 2, "num_candidates": 4, "shard_size": 4}
+    tree["invert"] |= {"encoder_kimg": 0.064}
     tree["translate"] |= {"shard_size": 8}
+    tree["transfer"] |= {"reader_steps": 2, "encoder_kimg": 0.064, "cycle_steps": 1}
+    tree["analyze"] |= {"num_samples": 8, "reader_steps": 2, "num_reset_samples": 4}
+    tree["evaluate"] |= {"num_train": 12, "num_steps": 2, "seeds": [0], "num_features": 8}
+    tree["analyze"]["num_bootstrap"] = tree["evaluate"]["num_bootstrap"] = 10
     return tree
 
 

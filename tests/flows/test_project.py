@@ -46,7 +46,11 @@ def test_a_file_in_the_place_of_the_state_folder_is_an_error(tmp_path):
 def test_a_second_run_of_the_pipeline_is_turned_away(tmp_path):
     root = enter_project(tmp_path)
 
-    with project_lock(root), pytest.raises(StyleAlignError, match="another run"), project_lock(root):
+    with (
+        project_lock(root),
+        pytest.raises(StyleAlignError, match="another run"),
+        project_lock(root),
+    ):
         pass
 
 

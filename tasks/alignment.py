@@ -1,0 +1,153 @@
+"""Tasks of stage `analyze`: what parent and child share, in weights, images and directions."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from stylealign.alignment import (
+    fit_direction,
+    list_groups,
+    measure_agreement,
+    measure_ceiling,
+    measure_slope,
+    reset_groups,
+    weight_distances,
+)
+from stylealign.data.dataset import open_dataset
+from stylealign.images import PixelBatch, to_float
+from stylealign.metrics import frechet_distance
+from stylealign.metrics.features import extract_features, load_extractor
+from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
+from stylealign.metrics.readers import Reader
+from stylealign.params import AnalyzeParams, EvaluateParams
+from tasks.devices import compute
+from tasks.inversion import open_model
+from tasks.metrics import draw_samples
+from tasks.progress import progress
+from tasks.readers import choose_schema, labelled_images, train_reader
+from tasks.translation import as_latents, labelled_codes
+
+MIN_DIRECTION_ROWS = 30
+
+
+@task(cache_policy=NO_CACHE)
+def compare_drawings(
+    params: AnalyzeParams,
+    parent: Path,
+    child: Path,
+    parent_images: Path,
+    child_images: Path,
+    codes: Path,
+    device: str,
+    num_threads: int,
+) -> dict[str, Any]:
+    """Agreement at equal z, and slopes along the parent's directions, by both domains' readers."""
+    schema = choose_schema(open_dataset(parent_images), params.labels)
+    networks = open_model(parent, device), open_model(child, device)
+    domains = parent_images, child_images
+    with compute(num_threads):
+        first, second = (
+            train_reader(
+                folder,
+                params.labels,
+                num_steps=params.reader_steps,
+                seed=params.seed,
+                description=f"reader of {folder.name}",
+            )
+            for folder in domains
+        )
+        ceilings = ceiling(first, parent_images, params), ceiling(second, child_images, params)
+        agreement = measure_agreement(
+            *networks, (first, second), ceilings, schema,
+            num_samples=params.num_samples, num_bootstrap=params.num_bootstrap,
+            batch_size=params.batch_size, seed=params.seed,
+        )  # fmt: skip
+        slopes = compare_slopes(params, networks, (first, second), codes, parent_images)
+    return {"equal_z": {name: asdict(one) for name, one in agreement.items()}, "directions": slopes}
+
+
+def ceiling(reader: Reader, folder: Path, params: AnalyzeParams) -> dict[str, float]:
+    """How far a reader can be believed, on images that it was not fitted on."""
+    known = labelled_images(folder, params.labels, "val")
+    schema = choose_schema(open_dataset(folder), params.labels)
+    return measure_ceiling(reader, known.images, known.labels, schema)
+
+
+def compare_slopes(
+    params: AnalyzeParams,
+    networks: tuple[Any, Any],
+    readers: tuple[Reader, Reader],
+    codes: Path,
+    images: Path,
+) -> dict[str, dict[str, float]]:
+    """How an attribute answers to its direction in both models; numbers only."""
+    rows = labelled_codes(codes, images)
+    generator = networks[0].generator
+    with torch.no_grad():
+        found = as_latents(rows, networks[0].config, str(generator.w_avg.device))
+        w_plus = generator.to_w_plus(found.codes, found.space)
+    rng = torch.Generator().manual_seed(params.seed)
+    z = torch.randn(params.num_reset_samples, networks[0].config.z_dim, generator=rng)
+    schema = choose_schema(open_dataset(images), params.labels)
+    slopes: dict[str, dict[str, float]] = {}
+    for name, spec in schema.items():
+        values = rows[f"label.{name}"].to_numpy()
+        if spec.type != "continuous" or len(values) < MIN_DIRECTION_ROWS:
+            continue
+        direction = fit_direction(w_plus, values.astype(np.float64))
+        distance = params.direction_distance * float(np.std(values.astype(np.float64)))
+        slopes[name] = {
+            f"{side}_slope": measure_slope(
+                direction, network, read_column(reader, name), z,
+                distance=distance, batch_size=params.batch_size,
+            ).mean().item()
+            for side, network, reader in zip(("parent", "child"), networks, readers, strict=True)
+        }  # fmt: skip
+    return slopes
+
+
+def read_column(reader: Reader, name: str) -> Any:  # noqa: ANN401  a function of images
+    """A reader's answers for one label, as numbers."""
+
+    def read(images: PixelBatch) -> np.ndarray:
+        return reader.predict(images)[name].to_numpy(np.float64)
+
+    return read
+
+
+@task(cache_policy=NO_CACHE)
+def compare_weights(
+    params: AnalyzeParams,
+    features: EvaluateParams,
+    parent: Path,
+    child: Path,
+    real: Path,
+    device: str,
+    num_threads: int,
+) -> dict[str, dict[str, float]]:
+    """How far each group of weights moved, and what setting it back does to the child."""
+    origin, model = open_model(parent, device), open_model(child, device)
+    moved = weight_distances(origin, model)
+    dataset, num = open_dataset(real), params.num_reset_samples
+    extractor = load_extractor(features.feature_extractor, resolution=features.feature_resolution)
+    look, groups = Lite2Blocks(), dict[str, dict[str, float]]()
+    with compute(num_threads), progress("reset groups", len(moved), unit="groups") as bar:
+        truth = extract_features(dataset.images(dataset.ids("train")[:num]), extractor)
+        before = draw_samples(model, num, params.seed)
+        own = frechet_distance(truth, extract_features(before, extractor))
+        for group in list_groups(model.generator):
+            after = draw_samples(reset_groups(model, origin, [group]), num, params.seed)
+            distance = perceptual_distance(look(to_float(after)), look(to_float(before)))
+            fd = frechet_distance(truth, extract_features(after, extractor))
+            groups[group] = {
+                "weight_distance": moved[group],
+                "reset_perceptual": distance.mean().item(),
+                "reset_fd": fd - own,
+            }
+            bar.advance()
+    return groups

@@ -1,0 +1,165 @@
+"""Tasks of stage `evaluate`: how good a child's images are, and how much of the gap is closed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from stylealign.data.dataset import open_dataset
+from stylealign.images import PixelBatch, to_uint8
+from stylealign.metrics import frechet_distance, kernel_distance, precision_recall
+from stylealign.metrics.features import extract_features, load_extractor, metric_name
+from stylealign.metrics.gap import measure_gap
+from stylealign.models import Model
+from stylealign.params import EvaluateParams, QualityParams
+from tasks.devices import compute
+from tasks.inversion import open_model
+from tasks.progress import progress
+from tasks.readers import choose_schema, labelled_images
+
+SAMPLE_BATCH = 100
+
+
+@task(cache_policy=NO_CACHE)
+def score_images(
+    params: EvaluateParams, child: Path, images: Path, device: str, num_threads: int
+) -> dict[str, float]:
+    """Distances between the child's samples and the real images of its domain."""
+    real = open_dataset(images)
+    model, seed = open_model(child, device), params.seeds[0]
+    with compute(num_threads):
+        pixels = real.images(real.ids("train")[: params.num_features])
+        extractor = load_extractor(params.feature_extractor, resolution=params.feature_resolution)
+        truth = extract_features(pixels, extractor, device=device)
+        drawn = extract_features(
+            draw_samples(model, params.num_features, seed), extractor, device=device
+        )
+        rng = np.random.default_rng(seed)
+        quality = precision_recall(truth, drawn)
+        scores = {
+            "fd": frechet_distance(truth, drawn),
+            "kid": kernel_distance(truth, drawn, rng=rng),
+            "precision": quality.precision,
+            "recall": quality.recall,
+        }
+    return {metric_name(kind, extractor, len(pixels)): float(x) for kind, x in scores.items()}
+
+
+@task(cache_policy=NO_CACHE)
+def score_labels(
+    params: EvaluateParams,
+    child: str,
+    parent_images: Path,
+    transferred: Path,
+    prepared: Path,
+    dataset: str,
+    num_threads: int,
+) -> dict[str, Any]:
+    """The three arms on real labelled child images; empty where there are none."""
+    if child not in params.children:
+        return {}
+    sets = params.children[child]
+    schema = choose_schema(open_dataset(parent_images), params.labels)
+    target = open_dataset(prepared / dataset)
+    moved = labelled_images(transferred, params.labels, None, params.num_train)
+    with (
+        compute(num_threads),
+        progress(f"evaluate {child}", len(params.seeds), unit="fits") as bar,
+    ):
+        gaps = measure_gap(
+            labelled_images(prepared / sets.test, params.labels, "test"),
+            schema,
+            source=labelled_images(parent_images, params.labels, "train", params.num_train),
+            transfer=moved,
+            filtered=accepted_only(transferred, params),
+            oracle=labelled_images(
+                prepared / sets.oracle, params.labels, "train", params.num_train
+            ),
+            target_images=target.images(target.ids("train")[: params.num_train]),
+            seeds=params.seeds,
+            num_steps=params.num_steps,
+            rng=np.random.default_rng(params.seeds[0]),
+            num_resamples=params.num_bootstrap,
+            on_fit=lambda done, total, _name: bar.follow("fit", done, total),
+        )
+    return {name: dict(gap) for name, gap in gaps.items()}
+
+
+def accepted_only(transferred: Path, params: EvaluateParams) -> Any:  # noqa: ANN401
+    """The accepted rows of a transferred set; None where too few are left to learn from."""
+    dataset = open_dataset(transferred)
+    table = dataset.table()
+    ids = table.loc[table["accepted"], "id"].tolist()[: params.num_train]
+    if len(ids) < MIN_ACCEPTED:
+        return None
+    labels = dataset.labels().loc[ids, list(params.labels)].reset_index(drop=True)
+    return type(labelled_images(transferred, params.labels, None, 1))(
+        images=dataset.images(ids), labels=labels
+    )
+
+
+MIN_ACCEPTED = 100
+"""Fewer accepted rows teach nothing."""
+
+
+def draw_samples(model: Model, num: int, seed: int) -> PixelBatch:
+    """Images of random codes, psi 1."""
+    rng = torch.Generator().manual_seed(seed)
+    parts: list[PixelBatch] = []
+    for start in range(0, num, SAMPLE_BATCH):
+        z = torch.randn(min(SAMPLE_BATCH, num - start), model.config.z_dim, generator=rng)
+        with torch.no_grad():
+            w_plus = model.generator.mapping(z.to(model.generator.w_avg))
+            parts.append(to_uint8(model.generator.synthesis(w_plus)))
+    return np.concatenate(parts)
+
+
+@task(cache_policy=NO_CACHE)
+def judge(scores: dict[str, Any], transferred: Path, quality: QualityParams) -> list[str]:
+    """What speaks against making a child the champion; empty if nothing does."""
+    reasons: list[str] = []
+    distance = next(value for name, value in scores.items() if name.startswith("fd_"))
+    if distance > quality.max_fd:
+        reasons.append(f"fd {distance:.1f} is above {quality.max_fd:g}")
+    accepted = open_dataset(transferred).table()["accepted"].to_numpy().mean().item()
+    if accepted < quality.min_accepted:
+        reasons.append(f"{accepted:.0%} of rows are accepted, below {quality.min_accepted:.0%}")
+    gains = [label["gain"] for label in scores["labels"].values()]
+    if gains and sum(gains) / len(gains) < quality.min_gain:
+        reasons.append(f"mean gain {sum(gains) / len(gains):.3f} is below {quality.min_gain:g}")
+    return reasons
+
+
+@task(cache_policy=NO_CACHE)
+def write_figures(figures: dict[str, Any], path: Path) -> None:
+    """Write a metrics file: sorted, rounded to six digits, the same input the same bytes."""
+    path.parent.mkdir(exist_ok=True)
+    text = json.dumps(rounded(figures), indent=2, sort_keys=True, allow_nan=False)
+    path.write_text(text + "\n", "utf-8")
+
+
+def rounded(value: Any) -> Any:  # noqa: ANN401  any JSON value
+    """Numbers with six significant digits; what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {str(key): rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(inner) for inner in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    return value
+
+
+def flat_numbers(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Every number of a nested record under its dotted path, as MLflow takes them."""
+    flat: dict[str, float] = {}
+    for key, value in figures.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat |= flat_numbers(value, f"{path}.")
+        elif isinstance(value, int | float):
+            flat[path] = float(value)
+    return flat

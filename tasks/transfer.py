@@ -1,0 +1,183 @@
+"""Tasks of stage `transfer`: translated images become a labelled set that says what to trust."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from stylealign.data.dataset import ImageDataset, open_dataset
+from stylealign.data.folders import finish_folder
+from stylealign.data.manifest import Manifest
+from stylealign.data.shards import fingerprint, plan_shards, write_shard
+from stylealign.data.tables import image_table
+from stylealign.images import PixelBatch, encode_png, to_uint8
+from stylealign.inversion import Encoder, load_encoder
+from stylealign.metrics.readers import Reader, load_reader
+from stylealign.models import Model
+from stylealign.params import InvertParams, TransferParams
+from stylealign.transfer import (
+    Calibration,
+    build_table,
+    fit_calibration,
+    read_cycle,
+    score_confidence,
+)
+from stylealign.translation import translate
+from tasks.devices import compute
+from tasks.inversion import open_model, row_seed, train_encoder
+from tasks.readers import choose_schema, train_reader
+from tasks.translation import as_latents, labelled_codes
+
+ENGINE_VERSION = 1
+"""Raised whenever this stage would give other bytes for the same input."""
+
+
+@task(cache_policy=NO_CACHE)
+def fit_instruments(
+    params: TransferParams,
+    invert: InvertParams,
+    images: Path,
+    child: Path,
+    scratch: Path,
+    device: str,
+    num_threads: int,
+) -> None:
+    """What confidence is measured with: the parent domain's reader and the child's encoder."""
+    with compute(num_threads):
+        train_reader(
+            images,
+            params.labels,
+            num_steps=params.reader_steps,
+            seed=params.seed,
+            description="reader of the parent's domain",
+        ).save(scratch / "reader")
+        settings = invert.model_copy(update={"encoder_kimg": params.encoder_kimg})
+        network = open_model(child, device)
+        train_encoder(network, settings, "encoder of the child").save(scratch / "encoder")
+
+
+@task(cache_policy=NO_CACHE)
+def transfer_labels(
+    params: TransferParams,
+    codes: Path,
+    images: Path,
+    translated: Path,
+    parent: Path,
+    child: Path,
+    scratch: Path,
+    folder: Path,
+    device: str,
+    num_threads: int,
+) -> Manifest:
+    """Read every translated image back, score its labels, and write the labelled child set."""
+    networks = open_model(parent, device), open_model(child, device)
+    encoders = parent_encoder(codes, networks[0]), load_encoder(scratch / "encoder", networks[1])
+    reader = load_reader(scratch / "reader")
+    moved = open_dataset(translated)
+    schema = choose_schema(moved, params.labels)
+    given = pd.DataFrame(moved.labels(), columns=list(schema)).reset_index(drop=True)
+    with compute(num_threads):
+        calibration = calibrate(params, codes, images, networks[0], encoders[0], reader)
+        cycle = read_cycle(
+            moved.images(), networks[1], networks[0], encoders[1], reader,
+            seeds=[row_seed(params.seed, name) for name in moved.ids()],
+            num_steps=params.cycle_steps, batch_size=params.batch_size,
+        )  # fmt: skip
+    rng = np.random.default_rng(params.seed)
+    confidence = score_confidence(given, cycle.readings, calibration, schema, rng=rng)
+    origin = moved.table()
+    table = build_table(
+        origin["parent_id"].tolist(), given, origin["psnr"].to_numpy(),
+        confidence, parent=networks[0].config, child=networks[1].config,
+        space=origin["space"].iloc[0], seed=params.seed,
+        min_reconstruction=params.min_reconstruction, min_confidence=params.min_confidence,
+    )  # fmt: skip
+    kept = origin[["id", "split", *(name for name in ("group",) if name in origin)]]
+    return write_set(moved, pd.concat([kept, table], axis=1), params, folder)
+
+
+def calibrate(
+    params: TransferParams,
+    codes: Path,
+    images: Path,
+    parent: Model,
+    encoder: Encoder,
+    reader: Reader,
+) -> Calibration:
+    """How often a label is right at each strength of evidence, learned on parent hold-outs."""
+    rows = labelled_codes(codes, images)
+    held_out = rows.loc[rows["split"] != "train"].head(params.num_calibration)
+    drawn = redraw(held_out, parent, params.batch_size)
+    known = open_dataset(images).labels().loc[held_out["id"], list(params.labels)]
+    cycle = read_cycle(
+        drawn, parent, parent, encoder, reader,
+        seeds=[row_seed(params.seed, name) for name in held_out["id"]],
+        num_steps=params.cycle_steps, batch_size=params.batch_size,
+    )  # fmt: skip
+    return fit_calibration(
+        known.reset_index(drop=True),
+        reader.predict(drawn),
+        cycle.readings,
+        choose_schema(open_dataset(images), params.labels),
+        rng=np.random.default_rng(params.seed),
+    )
+
+
+def redraw(rows: pd.DataFrame, parent: Model, batch_size: int) -> PixelBatch:
+    """The inverted images as the parent itself draws their codes."""
+    device = str(parent.generator.w_avg.device)
+    latents = as_latents(rows, parent.config, device)
+    return to_uint8(translate(latents, parent, batch_size=batch_size))
+
+
+def parent_encoder(codes: Path, parent: Model) -> Encoder:
+    """The encoder that the inversion started from."""
+    (folder,) = codes.glob("encoder-*")
+    return load_encoder(folder, parent)
+
+
+def write_set(
+    moved: ImageDataset, rows: pd.DataFrame, params: TransferParams, folder: Path
+) -> Manifest:
+    """Write the labelled child set in shards.
+
+    Confidence is a property of the whole set, so other rows or params renew all shards.
+    """
+    made_by = fingerprint(
+        engine=ENGINE_VERSION,
+        data=moved.content_hash,
+        params=params.model_dump(mode="json", exclude={"shard_size", "batch_size"}),
+    )
+    plan = plan_shards(
+        folder,
+        rows[["id", "split"]].assign(sha256=moved.content_hash),
+        fingerprint=made_by,
+        shard_size=params.shard_size,
+    )
+    by_id = rows.set_index("id", drop=False)
+    schema = choose_schema(moved, params.labels)
+    for shard in plan.todo:
+        pictures = [encode_png(image) for image in moved.images(shard.ids)]
+        write_shard(folder, shard, image_table(by_id.loc[list(shard.ids)], pictures, schema))
+    return finish_folder(
+        plan,
+        kind="transferred",
+        lineage=dict(moved.manifest.lineage) | {"engine": ENGINE_VERSION},
+        domain=moved.manifest.domain,
+        resolution=moved.resolution,
+        label_schema=schema,
+        name=folder.name,
+    )
+
+
+@task(cache_policy=NO_CACHE)
+def count_accepted(folder: Path) -> dict[str, float]:
+    """How many rows a user may trust."""
+    table = open_dataset(folder).table()
+    return {
+        "rows": float(len(table)),
+        "accepted": table["accepted"].to_numpy().mean().item(),
+        "confidence_mean": table["confidence"].to_numpy().mean().item(),
+    }
