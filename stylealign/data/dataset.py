@@ -12,7 +12,7 @@ import pyarrow as pa
 from stylealign.data.labels import LabelSchema
 from stylealign.data.manifest import Manifest, read_manifest
 from stylealign.data.shards import read_shard, shard_columns
-from stylealign.data.tables import label_frame
+from stylealign.data.tables import label_frame, plain_frame
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch, decode
 
@@ -126,7 +126,7 @@ class ImageDataset:
         for number, record in enumerate(self.manifest.shards):
             path = self.folder / record.file
             names = [name for name in shard_columns(path) if name != IMAGE_COLUMN]
-            frame = read_shard(path, names).to_pandas()
+            frame = plain_frame(read_shard(path, names))
             frames.append(frame.assign(shard=number, row=np.arange(len(frame))))
         return pd.concat(frames).sort_values("id").reset_index(drop=True)
 

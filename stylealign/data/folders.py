@@ -6,7 +6,6 @@ from typing import Final, Literal
 
 import pandas as pd
 import pyarrow as pa
-from pydantic import JsonValue
 
 from stylealign.data.cards import data_card
 from stylealign.data.labels import LabelSchema
@@ -21,11 +20,11 @@ def finish_folder(
     plan: ShardPlan,
     *,
     kind: Literal["prepared", "codes", "translated", "transferred"],
-    lineage: Mapping[str, JsonValue],
+    lineage: Mapping[str, object],
     domain: str | None = None,
     resolution: int | None = None,
     label_schema: LabelSchema | None = None,
-    alignment: Mapping[str, JsonValue] | None = None,
+    alignment: Mapping[str, object] | None = None,
     rejected: pd.DataFrame | None = None,
     name: str | None = None,
     licence: str | None = None,

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from pydantic import JsonValue
 
 from stylealign.data.align import (
     Affine,
@@ -57,7 +56,7 @@ class Framing:
             return move_points(np.asarray(cell).reshape(-1, 2), affine).ravel().tolist()
         return [_move_box(box, affine) for box in cell]
 
-    def record(self) -> dict[str, JsonValue] | None:
+    def record(self) -> dict[str, object] | None:
         """Template and residuals for the manifest."""
         if self.template is None:
             return None
@@ -69,11 +68,11 @@ class Framing:
         }
 
 
-def template_record(template: Template | None) -> dict[str, JsonValue]:
+def template_record(template: Template | None) -> dict[str, object]:
     """Template in plain values."""
     if template is None:
         return {}
-    points: dict[str, JsonValue] = {name: list(place) for name, place in template.points.items()}
+    points: dict[str, object] = {name: list(place) for name, place in template.points.items()}
     return {"label": template.label, "points": points, "max_residual": template.max_residual}
 
 

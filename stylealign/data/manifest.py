@@ -4,9 +4,9 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import DataError
@@ -47,8 +47,8 @@ class Manifest(BaseModel):
     """Hash over all rows, independent of how they are spread over shards."""
     fingerprint: str
     """Hash of everything but the rows that the shards were made with."""
-    lineage: dict[str, JsonValue] = Field(default_factory=dict)
-    alignment: dict[str, JsonValue] | None = None
+    lineage: dict[str, Any] = Field(default_factory=dict)
+    alignment: dict[str, Any] | None = None
     """Template that the images were aligned to, and the residuals."""
     shards: tuple[ShardRecord, ...]
 

@@ -17,7 +17,6 @@ from typing import Final
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import JsonValue
 
 from stylealign.data.manifest import (
     MANIFEST_FILE,
@@ -67,7 +66,7 @@ class ShardPlan:
         return sum(len(shard.ids) for shard in self.todo)
 
 
-def fingerprint(**parts: JsonValue) -> str:
+def fingerprint(**parts: object) -> str:
     """Hash of all that makes rows but the rows: params, model ids, engine version."""
     return _digest(parts)
 
@@ -176,7 +175,7 @@ def finish_shards(plan: ShardPlan) -> tuple[ShardRecord, ...]:
     missing = [path.name for path in new if not path.exists()]
     if missing:
         raise DataError(f"{len(missing)} of {len(new)} shards were not written, first {missing[0]}")
-    files = [*plan.kept, *new]
+    files = sorted([*plan.kept, *new], key=_order)
     for path in set(plan.folder.glob("*.parquet")) - set(files):
         if FILE_NAME.fullmatch(path.name):
             path.unlink()
@@ -195,24 +194,26 @@ def finish_shards(plan: ShardPlan) -> tuple[ShardRecord, ...]:
 
 
 def _existing(folder: Path) -> list[Path]:
-    """Readable shards: numbered ones in their order, then those of an unfinished run by first id.
-
-    A shard that differs from what the manifest says is left out, and so is written anew.
-    """
+    """Readable shards in their order, without those that differ from the manifest."""
     has_manifest = (folder / MANIFEST_FILE).exists()
     records = read_manifest(folder).shards if has_manifest else ()
     expected = {record.file: record.sha256 for record in records}
-    found: list[tuple[tuple[str, bool, str], Path]] = []
+    found: list[Path] = []
     for path in folder.glob("*.parquet"):
-        match = FILE_NAME.fullmatch(path.name)
-        if match is None or not _footer(path):
+        if FILE_NAME.fullmatch(path.name) is None or not _footer(path):
             continue
-        if path.name in expected and file_sha256(path) != expected[path.name]:
-            continue
-        index = match["index"]
-        order = index if index is not None else _first_id(path)
-        found.append(((match["split"], index is None, order), path))
-    return [path for _, path in sorted(found)]
+        if path.name not in expected or file_sha256(path) == expected[path.name]:
+            found.append(path)
+    return sorted(found, key=_order)
+
+
+def _order(path: Path) -> tuple[str, bool, str]:
+    """Numbered shards keep their order; those of an unfinished run follow by first id."""
+    match = FILE_NAME.fullmatch(path.name)
+    if match is None:
+        raise DataError(f"{str(path)!r} is not the name of a shard")
+    is_new = match["index"] is None
+    return match["split"], is_new, _first_id(path) if is_new else match["index"]
 
 
 def _valid_ids(

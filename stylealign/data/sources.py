@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import pandas as pd
 import pyarrow as pa
@@ -27,6 +27,7 @@ RENDER_CHUNK: Final = 256
 LABEL_PREFIX: Final = "label."
 
 
+@runtime_checkable
 class Source(Protocol):
     """Raw images by id, with the label table that belongs to them."""
 

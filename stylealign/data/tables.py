@@ -52,6 +52,17 @@ def image_array(images: Sequence[bytes | None], ids: Sequence[str]) -> pa.Array:
     return pa.array(cells, IMAGE_TYPE)
 
 
+def plain_frame(table: pa.Table) -> pd.DataFrame:
+    """Table as a frame whose cells are plain Python values: lists stay lists."""
+    columns = {
+        field.name: table.column(field.name).to_pylist()
+        if pa.types.is_nested(field.type)
+        else table.column(field.name).to_pandas()
+        for field in table.schema
+    }
+    return pd.DataFrame(columns)
+
+
 def label_frame(frame: pd.DataFrame, schema: LabelSchema) -> pd.DataFrame:
     """Labels of a data set's table under their own names, indexed by id."""
     labels = pd.DataFrame(index=pd.Index(frame["id"], name="id"))

@@ -1,0 +1,154 @@
+"""Laws of reading a data set: by id, by position, in batches, after damage."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stylealign.data.batches import TrainingBatches
+from stylealign.data.dataset import ImageDataset, open_dataset
+from stylealign.data.manifest import Manifest
+from stylealign.data.sources import open_source
+from stylealign.errors import DataError
+from stylealign.images import to_float
+
+
+@pytest.fixture
+def dataset(raw_folder: Path, tmp_path: Path, prepare_set: Callable[..., Manifest]) -> ImageDataset:
+    prepare_set(open_source(raw_folder, labels=tmp_path / "labels.csv"), tmp_path / "out")
+    return open_dataset(tmp_path / "out")
+
+
+def test_images_come_in_the_order_asked_for(dataset: ImageDataset) -> None:
+    everything = dataset.images()
+    positions = [7, 3, 3, 19, 0]
+
+    by_position = dataset.images(positions)
+    by_id = dataset.images([dataset.ids()[place] for place in positions])
+
+    assert (by_position == everything[positions]).all()
+    assert (by_id == by_position).all()
+    assert dataset.images([]).shape == (0, 16, 16, 3)
+
+
+def test_splits_divide_the_table(dataset: ImageDataset) -> None:
+    ids = [name for split in ("train", "val", "test") for name in dataset.ids(split)]
+
+    assert sorted(ids) == dataset.ids()
+    assert dataset.manifest.counts["train"] == len(dataset.ids("train"))
+    assert dataset.labels("train").index.tolist() == dataset.ids("train")
+
+
+def test_batches_walk_through_a_split_once(dataset: ImageDataset) -> None:
+    batches = list(dataset.batches(3, split="train"))
+
+    names = [name for ids, _ in batches for name in ids]
+    assert names == dataset.ids("train")
+    assert (np.concatenate([images for _, images in batches]) == dataset.images(names)).all()
+
+
+def test_an_unknown_id_is_named(dataset: ImageDataset) -> None:
+    with pytest.raises(DataError, match="id 'nobody' is not in the data set"):
+        dataset.images(["000.png", "nobody"])
+
+
+def test_a_missing_shard_is_named(dataset: ImageDataset) -> None:
+    (dataset.folder / dataset.manifest.shards[0].file).unlink()
+
+    with pytest.raises(DataError, match=r"lacks 1 shards, first '\w+-00000"):
+        open_dataset(dataset.folder)
+
+
+def test_a_folder_without_manifest_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no manifest at"):
+        open_dataset(tmp_path)
+
+
+def test_a_broken_manifest_is_a_data_error(dataset: ImageDataset) -> None:
+    (dataset.folder / "manifest.json").write_text("{}")
+
+    with pytest.raises(DataError, match="is not usable: kind"):
+        open_dataset(dataset.folder)
+
+
+def test_a_pass_shows_every_image_once(dataset: ImageDataset) -> None:
+    num_images = len(dataset.ids("train"))
+    batches = TrainingBatches(dataset, num_images, seed=0)
+
+    first, second = next(batches), next(batches)
+
+    assert sorted(first.ids) == sorted(second.ids) == dataset.ids("train")
+    assert first.ids != second.ids
+    assert torch.equal(first.images, to_float(dataset.images(first.ids)))
+
+
+@pytest.mark.parametrize("max_cached_bytes", [2**30, 16 * 16 * 3 * 9])
+def test_a_resumed_stream_goes_on_as_the_first_would(
+    max_cached_bytes: int, dataset: ImageDataset
+) -> None:
+    settings: dict[str, Any] = {"seed": 1, "mirror": True, "max_cached_bytes": max_cached_bytes}
+    stream = TrainingBatches(dataset, 7, **settings)
+    for _ in range(4):
+        next(stream)
+    resumed = TrainingBatches(dataset, 7, **settings)
+    resumed.load_state_dict(stream.state_dict())
+
+    for _ in range(5):
+        expected, found = next(stream), next(resumed)
+        assert found.ids == expected.ids
+        assert torch.equal(found.images, expected.images)
+        assert torch.equal(found.labels["yaw"], expected.labels["yaw"])
+
+
+def test_a_set_too_large_for_memory_still_shows_every_image_once(dataset: ImageDataset) -> None:
+    num_images = len(dataset.ids("train"))
+    batches = TrainingBatches(dataset, 4, seed=0, max_cached_bytes=16 * 16 * 3 * 5)
+
+    drawn = [next(batches) for _ in range(num_images)]  # four whole passes
+    names = [name for batch in drawn for name in batch.ids]
+
+    assert sorted(names) == sorted(dataset.ids("train") * 4)
+    for batch in drawn:
+        assert torch.equal(batch.images, to_float(dataset.images(batch.ids)))
+
+
+def test_mirrored_images_carry_mirrored_labels(dataset: ImageDataset) -> None:
+    labels = dataset.labels()
+    batches = TrainingBatches(dataset, 16, seed=0, mirror=True)
+
+    num_mirrored = 0
+    for _ in range(5):
+        batch = next(batches)
+        plain = to_float(dataset.images(batch.ids))
+        for row, name in enumerate(batch.ids):
+            is_mirrored = torch.equal(batch.images[row], plain[row].flip(-1))
+            sign = -1 if is_mirrored else 1
+            assert is_mirrored or torch.equal(batch.images[row], plain[row])
+            assert batch.labels["yaw"][row].item() == pytest.approx(sign * labels.at[name, "yaw"])
+            num_mirrored += is_mirrored
+
+    assert 20 < num_mirrored < 60  # of 80; 4.5 standard deviations around the half
+
+
+def test_ranks_share_one_order(dataset: ImageDataset) -> None:
+    whole = next(TrainingBatches(dataset, 8, seed=0))
+
+    ranks = [next(TrainingBatches(dataset, 4, seed=0, rank=rank, num_ranks=2)) for rank in (0, 1)]
+
+    assert ranks[0].ids == whole.ids[0::2]
+    assert ranks[1].ids == whole.ids[1::2]
+
+
+def test_a_state_of_another_seed_is_refused(dataset: ImageDataset) -> None:
+    state = TrainingBatches(dataset, 4, seed=0).state_dict()
+
+    with pytest.raises(DataError, match="has seed 0, expected 1"):
+        TrainingBatches(dataset, 4, seed=1).load_state_dict(state)
+
+
+def test_an_empty_split_is_refused(dataset: ImageDataset) -> None:
+    with pytest.raises(DataError, match=r"split 'spare' .* is empty"):
+        TrainingBatches(dataset, 4, seed=0, split="spare")

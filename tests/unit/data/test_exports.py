@@ -1,0 +1,55 @@
+"""Exports hold the same images and labels as the data set they come from."""
+
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stylealign.data.dataset import ImageDataset, open_dataset
+from stylealign.data.exports import export_imagefolder, export_webdataset
+from stylealign.data.manifest import Manifest
+from stylealign.data.sources import open_source
+from stylealign.images import decode
+
+
+@pytest.fixture
+def dataset(raw_folder: Path, tmp_path: Path, prepare_set: Callable[..., Manifest]) -> ImageDataset:
+    prepare_set(open_source(raw_folder, labels=tmp_path / "labels.csv"), tmp_path / "out")
+    return open_dataset(tmp_path / "out")
+
+
+def test_an_image_folder_holds_every_image_with_its_labels(
+    dataset: ImageDataset, tmp_path: Path
+) -> None:
+    num_images = export_imagefolder(dataset, tmp_path / "export")
+
+    assert num_images == 20
+    for path in (tmp_path / "export").glob("*/metadata.jsonl"):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            pixels = decode((path.parent / record["file_name"]).read_bytes())
+            assert (pixels == dataset.images([record["id"]])[0]).all()
+            assert record["label.yaw"] == dataset.labels().at[record["id"], "yaw"]
+            assert path.parent.name.startswith(record["split"])
+
+
+def test_web_dataset_shards_hold_pairs_and_equal_data_give_equal_bytes(
+    dataset: ImageDataset, tmp_path: Path
+) -> None:
+    paths = export_webdataset(dataset, tmp_path / "a", shard_size=5)
+    again = export_webdataset(dataset, tmp_path / "b", shard_size=5)
+
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
+    ids: list[str] = []
+    for path in paths:
+        with tarfile.open(path) as archive:
+            names = archive.getnames()
+            assert names[0::2] == [f"{name[:-4]}.json" for name in names[1::2]]
+            for label, image in zip(names[0::2], names[1::2], strict=True):
+                record = json.loads(archive.extractfile(label).read())
+                ids.append(record["id"])
+                pixels = decode(archive.extractfile(image).read())
+                assert (pixels == dataset.images([record["id"]])[0]).all()
+    assert sorted(ids) == dataset.ids()
