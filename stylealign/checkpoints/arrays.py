@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylealign.checkpoints.unpickle import Builder, Global, Record
+from stylealign.checkpoints.unpickle import Builder, Global, Record, describe
 from stylealign.errors import CheckpointError
 
 STORAGE_TYPES: Final[dict[str, torch.dtype]] = {
@@ -84,7 +84,7 @@ class NumpyType(Record):
         if isinstance(code, str) and code[:1] in _BYTE_ORDERS:
             code = code[1:]
         if not isinstance(code, str) or not _NUMPY_CODE.fullmatch(code):
-            raise CheckpointError(f"numpy arrays of type {code!r:.40} are not allowed")
+            raise CheckpointError(f"numpy arrays of type {describe(code)} are not allowed")
         self.dtype = np.dtype(code)
 
     def set_state(self, state: object) -> None:
@@ -114,7 +114,7 @@ class NumpyArray(Record):
             raise CheckpointError("a numpy array does not hold plain numbers")
         check_sizes(shape)
         if math.prod(shape) * dtype.dtype.itemsize != len(data):
-            raise CheckpointError(f"a numpy array of shape {shape!r:.80} has {len(data)} bytes")
+            raise CheckpointError(f"a numpy array of shape {shape} has {len(data)} bytes")
         order = "F" if is_fortran is True else "C"
         self.array = np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
 
@@ -123,7 +123,7 @@ def check_sizes(sizes: object) -> None:
     """Refuse what is no tuple of a few non-negative integers."""
     is_fine = isinstance(sizes, tuple) and len(sizes) <= _MAX_DIMENSIONS
     if not is_fine or not all(type(size) is int and 0 <= size < 2**40 for size in sizes):
-        raise CheckpointError(f"a tensor has sizes or strides {sizes!r:.80}")
+        raise CheckpointError("sizes or strides are no tuple of a few non-negative integers")
 
 
 def numpy_scalar(arguments: tuple[Any, ...]) -> int | float | bool:

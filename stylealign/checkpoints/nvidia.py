@@ -8,12 +8,13 @@ from torch import Tensor
 
 from stylealign.checkpoints.arrays import StoredTensor
 from stylealign.checkpoints.tables import TensorTable
-from stylealign.checkpoints.unpickle import Record
+from stylealign.checkpoints.unpickle import Record, describe
 from stylealign.checkpoints.weights import build_model, check_config
 from stylealign.errors import CheckpointError
 from stylealign.models import Model
 
 _MAX_DEPTH = 8
+_MAX_NAME_LENGTH = 100
 RENAMED = (
     (re.compile(r"^synthesis\.(b\d+)\."), r"synthesis.blocks.\1."),
     (re.compile(r"^mapping\.fc(\d+)\."), r"mapping.network.layers.\1."),
@@ -96,7 +97,7 @@ def generator_fields(network: Network) -> dict[str, Any]:
     resolution = network.attribute("", "img_resolution")
     architecture = network.attribute("synthesis.b8", "architecture", "skip")
     if architecture != "skip":
-        message = f"{network.source}: generator architecture {architecture!r:.40}, only 'skip'"
+        message = f"{network.source}: generator architecture {describe(architecture)}, only 'skip'"
         raise CheckpointError(message)
     return {
         "resolution": resolution,
@@ -152,7 +153,9 @@ def _walk(record: object, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _dict_of(state: dict[str, Any], name: str, source: str) -> dict[str, Any]:
     members = state.get(name, {})
-    if not isinstance(members, dict):
-        message = f"{source}: {name!r} of a module is no dict"
+    if not isinstance(members, dict) or not all(
+        isinstance(key, str) and len(key) <= _MAX_NAME_LENGTH for key in members
+    ):
+        message = f"{source}: {name!r} of a module is no dict of short names"
         raise CheckpointError(message)
     return members

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stylealign.checkpoints.arrays import NumpyArray
 from stylealign.checkpoints.tables import TensorTable
-from stylealign.checkpoints.unpickle import Record
+from stylealign.checkpoints.unpickle import Record, describe
 from stylealign.checkpoints.weights import build_model, check_config
 from stylealign.errors import CheckpointError
 from stylealign.models import Model
@@ -19,6 +19,7 @@ from stylealign.models import Model
 _FUNCTIONS: Final = frozenset({
     "G_main", "G_mapping", "G_synthesis", "G_synthesis_stylegan2", "D_main", "D_stylegan2",
 })  # fmt: skip
+_MAX_NAME_LENGTH: Final = 100
 _ORIGINAL_D: Final = "D_stylegan2"
 _ONLY: Final[dict[str, tuple[object, ...]]] = {
     "nonlinearity": ("lrelu",), "mapping_nonlinearity": ("lrelu",),
@@ -226,17 +227,21 @@ def _variables(state: dict[str, Any], source: str) -> Iterator[tuple[str, np.nda
         name, value = variable if is_pair else (None, None)
         if isinstance(value, NumpyArray):
             value = value.array
-        if not isinstance(name, str) or not isinstance(value, np.ndarray | int | float):
-            message = f"{source}: variable {name!r:.100} is no named array"
+        if not _is_name(name) or not isinstance(value, np.ndarray | int | float):
+            message = f"{source}: variable {describe(name)} is no named array"
             raise CheckpointError(message)
         if name != "lod":
             yield name, np.asarray(value, dtype=np.float32)
 
 
+def _is_name(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and len(name) <= _MAX_NAME_LENGTH
+
+
 def _check_arguments(state: dict[str, Any], source: str) -> None:
     function, kwargs = state.get("build_func_name"), state.get("static_kwargs")
     if function not in _FUNCTIONS:
-        message = f"{source}: network function {function!r:.100} is not supported"
+        message = f"{source}: network function {describe(function)} is not supported"
         raise CheckpointError(message)
     if not isinstance(kwargs, dict):
         message = f"{source}: its static_kwargs are no dict"
@@ -247,5 +252,5 @@ def _check_arguments(state: dict[str, Any], source: str) -> None:
     for name, value in kwargs.items():
         is_known = name in _HARMLESS or name in only
         if not is_known or (name in only and value not in only[name]):
-            message = f"{source}: argument {name!r:.60} = {value!r:.60} is not supported"
+            message = f"{source}: argument {describe(name)} = {describe(value)} is not supported"
             raise CheckpointError(message)

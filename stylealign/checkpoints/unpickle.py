@@ -15,11 +15,21 @@ from stylealign.errors import CheckpointError
 Builder: TypeAlias = Callable[[tuple[Any, ...]], object]
 """Makes plain data of a listed global's arguments."""
 
-MAX_OPCODES: Final = 500_000
+MAX_OPCODES: Final = 200_000
 """Snapshots of the largest models have about 40,000."""
 
 _KEY_TYPES: Final = (str, int, float, bool, type(None))
 """Keys of flat types only: hashing a nest of shared tuples takes exponential time."""
+
+
+def describe(value: object) -> str:
+    """A short text for error messages; containers are not looked into: they may nest forever."""
+    if isinstance(value, str):
+        return repr(value[:80])
+    is_short = value is None or isinstance(value, bool | float)
+    if is_short or (isinstance(value, int) and value.bit_length() <= 64):
+        return repr(value)
+    return f"a {type(value).__name__}"
 
 
 class Global:

@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from stylealign.checkpoints.unpickle import describe
 from stylealign.errors import CheckpointError
 from stylealign.models import Discriminator, Generator, Model, ModelConfig
 
@@ -49,7 +50,7 @@ def check_config(fields: object, source: str) -> ModelConfig:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        message = f"{source!r}: field {field!r}: {first['msg']}, got {first['input']!r:.80}"
+        message = f"{source!r}: field {field!r}: {first['msg']}, got {describe(first['input'])}"
         raise CheckpointError(message) from error
 
 

@@ -23,12 +23,12 @@ class ModelConfig(BaseModel):
     img_channels: int = Field(default=3, ge=1, le=16)
 
     num_mapping_layers: int = Field(default=8, ge=1, le=64)
-    mapping_lr_multiplier: float = Field(default=0.01, gt=0)
+    mapping_lr_multiplier: float = Field(default=0.01, gt=0, allow_inf_nan=False)
     channels: dict[int, int]
     """Width of the generator's block at each resolution, 4 to `resolution`."""
     noise: bool = True
     """Whether layers add noise inputs; small images train faster without."""
-    conv_clamp: float | None = None
+    conv_clamp: float | None = Field(default=None, gt=0)
     """Bound on activations of networks trained in float16; None = unbounded."""
 
     discriminator_architecture: Literal["resnet", "skip", "orig"] = "resnet"
@@ -40,7 +40,7 @@ class ModelConfig(BaseModel):
     discriminator_mapping_lr_multiplier: float = Field(default=0.01, gt=0)
     discriminator_cmap_dim: int | None = None
     """Width of the class embedding that the logits project on; None = width at 4x4."""
-    mbstd_group_size: int | None = 4
+    mbstd_group_size: int | None = Field(default=4, ge=1)
     """Images per minibatch-stddev group; None = the whole batch."""
     mbstd_num_channels: int = Field(default=1, ge=0)
 
