@@ -52,19 +52,19 @@ def small_params() -> dict:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree["project"] |= {"name": "tiny", "num_threads": 1, "device": "cpu"}
     for number, section in enumerate(tree["prepare"].values()):
-        section["procedural"] |= {"num_images": 24, "seed": number}
-        section |= {"resolution": 32, "shard_size": 16}
+        section["procedural"] |= {"num_images": 240, "seed": number}
+        section |= {"resolution": 32, "shard_size": 64}
         if section["split"]["train"]:
             section["split"] = {"train": 0.5, "val": 0.25, "test": 0.25}
     tree["train_parent"]["model"] = "models/tiny"
     recipe = tree["train_child"]["cats"]["recipe"]
     recipe |= {"total_kimg": 0.016, "tick_kimg": 0.008, "snapshot_kimg": 0.008, "batch_size": 8}
-    tree["invert"] |= {"max_images": 6, "num_steps": 2, "num_candidates": 4, "shard_size": 4}
+    tree["invert"] |= {"max_images": 60, "num_steps": 2, "shard_size": 40}
     tree["invert"] |= {"encoder_kimg": 0.064}
-    tree["translate"] |= {"shard_size": 8}
+    tree["translate"] |= {"shard_size": 64}
     tree["transfer"] |= {"reader_steps": 2, "encoder_kimg": 0.064, "cycle_steps": 1}
     tree["analyze"] |= {"num_samples": 8, "reader_steps": 2, "num_reset_samples": 4}
-    tree["evaluate"] |= {"num_train": 12, "num_steps": 2, "seeds": [0], "num_features": 8}
+    tree["evaluate"] |= {"num_train": 60, "num_steps": 2, "seeds": [0], "num_features": 8}
     tree["analyze"]["num_bootstrap"] = tree["evaluate"]["num_bootstrap"] = 10
     return tree
 
