@@ -12,10 +12,15 @@ from stylealign.checkpoints.unpickle import Record, describe
 from stylealign.checkpoints.weights import build_model, check_config
 from stylealign.errors import CheckpointError
 from stylealign.models import Model
+from stylealign.models.alias_free import AliasFreeSynthesis
 
+_BAND_ARGUMENTS = (
+    "first_cutoff", "first_stopband", "last_stopband_rel", "filter_size", "lrelu_upsampling",
+)  # fmt: skip
 _MAX_DEPTH = 8
 _MAX_NAME_LENGTH = 100
 RENAMED = (
+    (re.compile(r"^synthesis\.(L\d+_\d+_\d+)\."), r"synthesis.layers.\1."),
     (re.compile(r"^synthesis\.(b\d+)\."), r"synthesis.blocks.\1."),
     (re.compile(r"^mapping\.fc(\d+)\."), r"mapping.network.layers.\1."),
     (re.compile(r"^mapping\.embed\."), "mapping.network.embed."),
@@ -42,14 +47,19 @@ def import_nvidia(snapshot: dict[str, Any], source: str, num_bytes: int) -> Mode
     if "G_ema" not in networks:
         message = f"{source!r} holds no network 'G_ema'"
         raise CheckpointError(message)
-    fields = generator_fields(networks["G_ema"])
+    is_alias_free = "synthesis.input.weight" in networks["G_ema"].table
+    read_fields = alias_free_fields if is_alias_free else stylegan2_fields
+    fields = _common_fields(networks["G_ema"]) | read_fields(networks["G_ema"])
     if "D" in networks:
         fields |= discriminator_fields(networks["D"])
     tensors: dict[str, Tensor] = {}
     for name, network in networks.items():
         renamed = RENAMED_IN_D if name == "D" else RENAMED
         tensors |= {f"{name}.{key}": value for key, value in network.load(renamed)}
-    return build_model(check_config(fields, source), tensors, source)
+    model = build_model(check_config(fields, source), tensors, source)
+    if isinstance(model.generator.synthesis, AliasFreeSynthesis):
+        _check_bands(model.generator.synthesis, networks["G_ema"])
+    return model
 
 
 class Network:
@@ -78,8 +88,8 @@ class Network:
         for name in self.table.names():
             if name.endswith("resample_filter"):
                 self.table.check_filter(name)
-                continue
-            yield rename(name, renamed), self.table.load(name)
+            elif not name.endswith(("up_filter", "down_filter")):
+                yield rename(name, renamed), self.table.load(name)
 
 
 def rename(name: str, renamed: tuple[tuple[re.Pattern[str], str], ...]) -> str:
@@ -91,29 +101,74 @@ def rename(name: str, renamed: tuple[tuple[re.Pattern[str], str], ...]) -> str:
     return name
 
 
-def generator_fields(network: Network) -> dict[str, Any]:
-    """Config fields that a StyleGAN2 generator tells."""
-    table = network.table
-    resolution = network.attribute("", "img_resolution")
-    architecture = network.attribute("synthesis.b8", "architecture", "skip")
-    if architecture != "skip":
-        message = f"{network.source}: generator architecture {describe(architecture)}, only 'skip'"
-        raise CheckpointError(message)
+def _common_fields(network: Network) -> dict[str, Any]:
+    """Config fields that every generator tells."""
     return {
-        "resolution": resolution,
+        "resolution": network.attribute("", "img_resolution"),
         "z_dim": network.attribute("", "z_dim"),
         "w_dim": network.attribute("", "w_dim"),
         "c_dim": network.attribute("", "c_dim"),
         "img_channels": network.attribute("", "img_channels"),
-        "num_mapping_layers": table.count(r"mapping\.fc\d+\.weight"),
+        "num_mapping_layers": network.table.count(r"mapping\.fc\d+\.weight"),
         "mapping_lr_multiplier": network.attribute("mapping.fc0", "bias_gain"),
-        "channels": {
-            res: table.size(f"synthesis.b{res}.conv1.weight")
-            for res in table.resolutions(r"synthesis\.b(\d+)\.conv1\.weight")
-        },
+    }
+
+
+def stylegan2_fields(network: Network) -> dict[str, Any]:
+    """Config fields of a StyleGAN2 generator alone."""
+    table = network.table
+    architecture = network.attribute("synthesis.b8", "architecture", "skip")
+    if architecture != "skip":
+        message = f"{network.source}: generator architecture {describe(architecture)}, only 'skip'"
+        raise CheckpointError(message)
+    resolutions = table.resolutions(r"synthesis\.b(\d+)\.conv1\.weight")
+    return {
+        "channels": {r: table.size(f"synthesis.b{r}.conv1.weight") for r in resolutions},
         "noise": "synthesis.b4.conv1.noise_strength" in table,
         "conv_clamp": network.attribute("synthesis.b4.conv1", "conv_clamp"),
     }
+
+
+def alias_free_fields(network: Network) -> dict[str, Any]:
+    """Config fields of a StyleGAN3 generator alone."""
+    layers = sorted(
+        (int(match[1]), path)
+        for path in network.modules
+        if (match := re.fullmatch(r"synthesis\.L(\d{1,3})_\d+_\d+", path))
+    )
+    if not layers:
+        message = f"{network.source!r} has Fourier features but no layers"
+        raise CheckpointError(message)
+    _, first = layers[0]
+    kernel = network.attribute(first, "conv_kernel", 3)
+    given = network.attribute("synthesis", "_init_kwargs", {})
+    settings: dict[str, Any] = {
+        name: given[name] for name in _BAND_ARGUMENTS if isinstance(given, dict) and name in given
+    }
+    for name in ("num_critical", "margin_size", "output_scale"):
+        settings[name] = network.attribute("synthesis", name)
+    settings["channels"] = tuple(network.table.size(f"{path}.weight") for _, path in layers)
+    settings["conv_kernel"] = kernel
+    settings["is_radial"] = network.attribute(first, "down_radial", False)
+    return {
+        "architecture": "stylegan3-r" if kernel == 1 else "stylegan3-t",
+        "alias_free": settings,
+        "noise": False,
+        "conv_clamp": network.attribute(first, "conv_clamp"),
+    }
+
+
+def _check_bands(synthesis: AliasFreeSynthesis, network: Network) -> None:
+    """Refuse a file whose filters are not those that its settings make."""
+    for layer_name, layer in synthesis.layers.items():
+        for filter_name in ("up_filter", "down_filter"):
+            name = f"synthesis.{layer_name}.{filter_name}"
+            if name not in network.table:
+                continue
+            ours, theirs = getattr(layer, filter_name), network.table.load(name)
+            if ours.shape != theirs.shape or (ours - theirs).abs().max() > 1e-5:
+                message = f"{network.source}: filter {name!r} is not what its settings make"
+                raise CheckpointError(message)
 
 
 def discriminator_fields(network: Network) -> dict[str, Any]:
@@ -124,6 +179,7 @@ def discriminator_fields(network: Network) -> dict[str, Any]:
         "discriminator_architecture": network.attribute("b4", "architecture"),
         "discriminator_channels": {res: table.size(f"b{res}.conv0.weight") for res in above_4}
         | {4: table.size("b4.conv.weight")},
+        "discriminator_conv_clamp": network.attribute("b4.conv", "conv_clamp"),
         "discriminator_fc_dim": table.size("b4.fc.weight"),
         "discriminator_mapping_lr_multiplier": network.attribute("mapping.fc0", "bias_gain", 0.01),
         "mbstd_group_size": network.attribute("b4.mbstd", "group_size"),

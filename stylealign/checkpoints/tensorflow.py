@@ -134,6 +134,7 @@ def _discriminator_fields(table: TensorTable, state: dict[str, Any]) -> dict[str
             for r in table.resolutions(r"blocks\.b(\d+)\.conv0\.weight")
         }
         | {4: table.size("conv.weight")},
+        "discriminator_conv_clamp": kwargs.get("conv_clamp"),
         "discriminator_fc_dim": table.size("fc.weight"),
         "discriminator_mapping_layers": table.count(r"mapping\.layers\.\d+\.weight"),
         "discriminator_mapping_lr_multiplier": kwargs.get("mapping_lrmul", 0.1),

@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from stylealign.models.bands import AliasFreeConfig
+
 
 class ModelConfig(BaseModel):
     """Everything but the weights: two models of equal architecture share all fields of it.
@@ -15,7 +17,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: Literal["stylegan2"] = "stylegan2"
+    architecture: Literal["stylegan2", "stylegan3-t", "stylegan3-r"] = "stylegan2"
     resolution: int = Field(ge=8, le=4096)
     z_dim: int = Field(default=512, ge=1, le=65536)
     w_dim: int = Field(default=512, ge=1, le=65536)
@@ -24,8 +26,10 @@ class ModelConfig(BaseModel):
 
     num_mapping_layers: int = Field(default=8, ge=1, le=64)
     mapping_lr_multiplier: float = Field(default=0.01, gt=0, allow_inf_nan=False)
-    channels: dict[int, int]
-    """Width of the generator's block at each resolution, 4 to `resolution`."""
+    channels: dict[int, int] = Field(default_factory=dict)
+    """Width of the generator's block at each resolution, 4 to `resolution`; StyleGAN2 only."""
+    alias_free: AliasFreeConfig | None = None
+    """What StyleGAN3 has instead."""
     noise: bool = True
     """Whether layers add noise inputs; small images train faster without."""
     conv_clamp: float | None = Field(default=None, gt=0)
@@ -34,6 +38,7 @@ class ModelConfig(BaseModel):
     discriminator_architecture: Literal["resnet", "skip", "orig"] = "resnet"
     discriminator_channels: dict[int, int] = Field(default_factory=dict)
     """Width of the discriminator's block at each resolution; empty = as the generator."""
+    discriminator_conv_clamp: float | None = Field(default=None, gt=0)
     discriminator_fc_dim: int | None = None
     """Width of the discriminator's last hidden layer; None = its width at 4x4."""
     discriminator_mapping_layers: int = Field(default=8, ge=0, le=64)
@@ -73,12 +78,16 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _has_every_width(self) -> "ModelConfig":
-        for name, channels in (
-            ("channels", self.channels),
-            ("discriminator_channels", self.discriminator_channels or self.channels),
+        is_stylegan2 = self.architecture == "stylegan2"
+        if is_stylegan2 == (self.alias_free is not None):
+            message = f"alias_free does not go with architecture {self.architecture!r}"
+            raise ValueError(message)
+        for name, channels, is_needed in (
+            ("channels", self.channels, is_stylegan2),
+            ("discriminator_channels", self.discriminator_channels, self.discriminator_channels),
         ):
             missing = set(self.block_resolutions) - channels.keys()
-            if missing:
+            if missing and is_needed:
                 message = f"{name} lacks the width at resolution {min(missing)}"
                 raise ValueError(message)
         return self
@@ -90,14 +99,23 @@ class ModelConfig(BaseModel):
 
     @property
     def num_ws(self) -> int:
-        """Layers that take a style: 2*log2(resolution) - 2."""
+        """Layers that take a style: 2*log2(resolution) - 2, or StyleGAN3's layers + 2."""
+        if self.alias_free is not None:
+            return self.alias_free.num_layers + 2
         return 2 * int(math.log2(self.resolution)) - 2
+
+    def require_alias_free(self) -> AliasFreeConfig:
+        """The alias-free settings, for code that is only reached with them."""
+        if self.alias_free is None:
+            message = f"architecture {self.architecture!r} has no alias-free settings"
+            raise ValueError(message)
+        return self.alias_free
 
     def has_same_architecture(self, other: "ModelConfig") -> bool:
         """Whether weights of one fit the generator of the other."""
         fields = (
             "architecture", "resolution", "z_dim", "w_dim", "c_dim", "img_channels",
-            "num_mapping_layers", "mapping_lr_multiplier", "channels", "noise",
+            "num_mapping_layers", "mapping_lr_multiplier", "channels", "noise", "alias_free",
         )  # fmt: skip
         return all(getattr(self, field) == getattr(other, field) for field in fields)
 

@@ -63,7 +63,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config
         channels = config.discriminator_channels or config.channels
-        architecture, clamp = config.discriminator_architecture, config.conv_clamp
+        architecture, clamp = config.discriminator_architecture, config.discriminator_conv_clamp
         self.blocks = nn.ModuleDict()
         for resolution in reversed(config.block_resolutions[1:]):
             self.blocks[f"b{resolution}"] = DiscriminatorBlock(

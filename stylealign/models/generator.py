@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from stylealign.models.alias_free import AliasFreeSynthesis
 from stylealign.models.config import ModelConfig
 from stylealign.models.latents import Images, Labels, Space, WPlus, Z
 from stylealign.models.mapping import Mapping
@@ -51,7 +52,7 @@ class MappingToWPlus(nn.Module):
 
 
 class Generator(nn.Module):
-    """A StyleGAN2 generator.
+    """A StyleGAN2 or StyleGAN3 generator.
 
     `mapping(z, c, truncation_psi=…, truncation_cutoff=…)` gives w_plus,
     `synthesis(w_plus, noise="const" | "random" | "none")` draws it.
@@ -60,7 +61,8 @@ class Generator(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.mapping = MappingToWPlus(config)
-        self.synthesis = Synthesis(config)
+        is_stylegan2 = config.architecture == "stylegan2"
+        self.synthesis = Synthesis(config) if is_stylegan2 else AliasFreeSynthesis(config)
 
     @property
     def w_avg(self) -> Tensor:
