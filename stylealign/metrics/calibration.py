@@ -1,0 +1,86 @@
+"""How far a stated confidence can be believed."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Bool, Float, Int
+
+from stylealign.errors import DataError
+
+Confidence = Float[np.ndarray, " N"]
+Correct = Bool[np.ndarray, " N"]
+
+
+class Reliability(NamedTuple):
+    """A reliability diagram: one entry per bin, from the lowest confidence up."""
+
+    confidence: Float[np.ndarray, " B"]
+    accuracy: Float[np.ndarray, " B"]
+    num_rows: Int[np.ndarray, " B"]
+
+
+def reliability(confidence: Confidence, is_correct: Correct, *, num_bins: int = 15) -> Reliability:
+    """Compare mean confidence and accuracy in bins of equal mass.
+
+    Bins hold equally many predictions, up to one, so that none is empty or decided by a few.
+
+    Raises: DataError if there is no prediction, or a confidence lies outside [0, 1].
+    """
+    _check(confidence, is_correct)
+    order = np.argsort(confidence, kind="stable")
+    bins = np.array_split(order, min(num_bins, len(order)))
+    return Reliability(
+        confidence=np.array([confidence[rows].mean() for rows in bins]),
+        accuracy=np.array([is_correct[rows].mean() for rows in bins]),
+        num_rows=np.array([len(rows) for rows in bins]),
+    )
+
+
+def expected_calibration_error(
+    confidence: Confidence, is_correct: Correct, *, num_bins: int = 15
+) -> float:
+    """Average the gap between confidence and accuracy over bins of equal mass.
+
+    Raises: DataError if there is no prediction, or a confidence lies outside [0, 1].
+    Source: Nguyen and O'Connor, arXiv:1508.05154 (adaptive binning).
+    """
+    diagram = reliability(confidence, is_correct, num_bins=num_bins)
+    gaps = np.abs(diagram.confidence - diagram.accuracy)
+    return float((gaps * diagram.num_rows).sum() / len(confidence))
+
+
+def brier_score(confidence: Confidence, is_correct: Correct) -> float:
+    """Average the squared distance of a confidence from what came true: 0 is best.
+
+    Raises: DataError if there is no prediction, or a confidence lies outside [0, 1].
+    """
+    _check(confidence, is_correct)
+    return float(np.square(confidence - is_correct).mean())
+
+
+def auroc(confidence: Confidence, is_correct: Correct) -> float | None:
+    """Estimate how likely a correct prediction has more confidence than a wrong one.
+
+    Ties count one half. None where all predictions are correct, or all wrong.
+
+    Raises: DataError if there is no prediction, or a confidence lies outside [0, 1].
+    """
+    _check(confidence, is_correct)
+    num_correct = int(is_correct.sum())
+    num_wrong = len(is_correct) - num_correct
+    if num_correct == 0 or num_wrong == 0:
+        return None
+    rank_sum = scipy.stats.rankdata(confidence)[is_correct].sum()
+    wins = rank_sum - num_correct * (num_correct + 1) / 2
+    return float(wins / (num_correct * num_wrong))
+
+
+def _check(confidence: Confidence, is_correct: Correct) -> None:
+    if len(confidence) == 0 or len(confidence) != len(is_correct):
+        lengths = (len(confidence), len(is_correct))
+        raise DataError(f"columns have {lengths!r} values, expected equal and at least 1")
+    is_probability = (confidence >= 0.0) & (confidence <= 1.0)  # not true for NaN
+    if not is_probability.all():
+        row = int(np.argmin(is_probability))
+        raise DataError(f"confidence is {confidence[row]!r} in row {row}, expected [0, 1]")

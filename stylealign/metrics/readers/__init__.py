@@ -1,0 +1,7 @@
+"""Readers: small networks that read labels from images."""
+
+from stylealign.metrics.readers.augmentation import Augmentation
+from stylealign.metrics.readers.fitting import Recipe, fit_reader
+from stylealign.metrics.readers.reader import Reader, load_reader
+
+__all__ = ["Augmentation", "Reader", "Recipe", "fit_reader", "load_reader"]
