@@ -1,0 +1,51 @@
+"""The quality gate: what a child must reach before users get it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Check:
+    """One demand of the gate, and what was reached."""
+
+    what: str
+    value: float | None
+    """None where there is nothing to measure it by; then the demand is not made."""
+    bound: float
+    is_upper: bool
+    """Whether the bound is the most, or the least, that passes."""
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the value passes; what is not a number never does."""
+        if self.value is None:
+            return True
+        return self.value <= self.bound if self.is_upper else self.value >= self.bound
+
+    @property
+    def reason(self) -> str:
+        """Why the gate stays shut."""
+        limit = "at most" if self.is_upper else "at least"
+        return f"{self.what} is {self.value:.3g}, expected {limit} {self.bound:.3g}"
+
+
+def judge_child(
+    *,
+    distance: float | None,
+    accepted_share: float | None,
+    gains: Sequence[float],
+    max_fd: float,
+    min_accepted: float,
+    min_gain: float,
+) -> tuple[Check, ...]:
+    """Hold a child's figures to the demands; it passes if all of them are met.
+
+    `gains` are those of every label with real child labels, negative controls left out; without
+    any, nothing is demanded of their mean.
+    """
+    mean_gain = sum(gains) / len(gains) if gains else None
+    return (
+        Check("Fréchet distance to real images", distance, max_fd, is_upper=True),
+        Check("share of accepted rows", accepted_share, min_accepted, is_upper=False),
+        Check("mean gain over source-only", mean_gain, min_gain, is_upper=False),
+    )

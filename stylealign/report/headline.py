@@ -1,0 +1,193 @@
+"""The answer first: what was carried over, how much of the gap it closes, and whether it passes."""
+
+from collections.abc import Iterator
+
+from stylealign.metrics.quality import Check, judge_child
+from stylealign.report.content import Block, Cell, Column, Fact, Section, Table, Text, missing
+from stylealign.report.figures import ChildFigures, LabelFigures
+from stylealign.report.formatting import MINUS, NO_NUMBER, number, percent, plural, ranged, words
+from stylealign.report.sources import Sources
+
+CONTROL = "no correspondence, expected not to transfer"
+SCORE_NAMES = {
+    "balanced_accuracy": "balanced accuracy",
+    "1 - mae / mae_constant": f"1 {MINUS} MAE ratio",
+}
+
+
+def describe_headline(sources: Sources) -> Section:
+    """The three arms per child and label, with the gap that is closed and its interval."""
+    blocks: list[Block] = []
+    for child in sources.children:
+        figures = sources.evaluations.get(child)
+        if figures is None:
+            blocks.append(missing(f"Figures of {child} are", "evaluate"))
+            continue
+        if figures.labels:
+            blocks.append(arms_table(sources, child, figures))
+            blocks.extend(routes_table(child, figures))
+        else:
+            text = f"There are no real labelled {child} images, so no gap can be measured."
+            blocks.append(Text(text, "note"))
+        blocks.append(gate_table(sources, child))
+    lead = (
+        "Three small networks learn each label from equally many images under one recipe: from "
+        "parent images (source only), from the transferred set (transfer), from real labelled "
+        "child images (oracle). All are scored on real labelled child images held out from "
+        f"everything. Gap closed is (transfer {MINUS} source only) / (oracle {MINUS} source only); "
+        "brackets are 95 % intervals over test images and seeds."
+    )
+    return Section("labels", "Labels carried over", lead, tuple(blocks))
+
+
+def arms_table(sources: Sources, child: str, figures: ChildFigures) -> Table:
+    """One row per label; labels that cannot transfer stand below, marked."""
+    controls = control_labels(sources, child)
+    rows = [_arms_row(n, f, n in controls) for n, f in figures.labels.items() if n not in controls]
+    for name in sorted(controls):
+        measured = figures.labels.get(name)
+        rows.append(_arms_row(name, measured, True) if measured else _unmeasured_row(name))
+    titles = ("source only", "transfer", "oracle", "gap closed", "gain")
+    columns = (Column("label", is_number=False), *(Column(title) for title in titles))
+    example = next(iter(figures.labels.values()))
+    scale = [plural(count, noun) for count, noun in (
+        (example.num_test, "test image"), (example.num_seeds, "seed")) if count]  # fmt: skip
+    caption = f"Labels carried to {child}" + (f": {', '.join(scale)}" if scale else "")
+    return Table(caption, columns, tuple(rows))
+
+
+def _arms_row(name: str, figures: LabelFigures, is_control: bool) -> tuple[Cell, ...]:
+    gap = ranged(figures.gap_closed, figures.low, figures.high, scale=(-0.25, 1.0))
+    if figures.gap_closed is None:
+        gap = Cell("null", figures.reason or "", "muted")
+    gain = ranged(
+        figures.gain, figures.gain_low, figures.gain_high, scale=(-0.25, 0.75), is_signed=True
+    )
+    score = SCORE_NAMES.get(figures.score, figures.score)
+    return (
+        Cell(words(name), score, badge=CONTROL if is_control else "",
+             tone="control" if is_control else "plain"),
+        Cell(number(figures.source_only), words(figures.source_variant)),
+        Cell(number(figures.transfer)),
+        Cell(number(figures.oracle)),
+        gap,
+        gain,
+    )  # fmt: skip
+
+
+def _unmeasured_row(name: str) -> tuple[Cell, ...]:
+    reason = "real images of the child have no such label"
+    dash = Cell(NO_NUMBER, tone="muted")
+    head = Cell(words(name), badge=CONTROL, tone="control")
+    return (head, dash, dash, dash, Cell("null", reason, "muted"), dash)
+
+
+def routes_table(child: str, figures: ChildFigures) -> Iterator[Table]:
+    """Every route beside the headline one, where there are several."""
+    names = list(dict.fromkeys(route for f in figures.labels.values() for route in f.routes))
+    if len(names) < 2:
+        return
+    columns = (Column("label", is_number=False), *(Column(words(name)) for name in names))
+    rows: list[tuple[Cell, ...]] = []
+    for label, scores in figures.labels.items():
+        cells = [Cell(words(label))]
+        for name in names:
+            route = scores.routes.get(name)
+            gain = number(route.gain, is_signed=True) if route else NO_NUMBER
+            cells.append(Cell(number(route.score) if route else NO_NUMBER, f"gain {gain}"))
+        rows.append(tuple(cells))
+    yield Table(f"Score of every route to labels for {child}", columns, tuple(rows))
+
+
+def gate_table(sources: Sources, child: str) -> Table:
+    """What the quality gate demands and what was reached."""
+    columns = (
+        Column("quality gate", is_number=False),
+        Column("reached"),
+        Column("demanded"),
+        Column("", is_number=False),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for check in check_child(sources, child):
+        verdict = Cell("passed", tone="good") if check.is_met else Cell("not passed", tone="bad")
+        if check.value is None:
+            verdict = Cell("nothing to measure it by", tone="muted")
+        sign = "≤" if check.is_upper else "≥"
+        reached, demanded = number(check.value), f"{sign} {number(check.bound)}"
+        rows.append((Cell(check.what), Cell(reached), Cell(demanded), verdict))
+    return Table(f"Quality gate of {child}", columns, tuple(rows))
+
+
+def check_child(sources: Sources, child: str) -> tuple[Check, ...]:
+    """The demands of the gate on a child; what is not measured yet is not demanded."""
+    figures = sources.evaluations.get(child, ChildFigures())
+    controls = control_labels(sources, child)
+    gains = [f.gain for name, f in figures.labels.items() if name not in controls]
+    gate = sources.gate
+    return judge_child(
+        distance=figures.distance,
+        accepted_share=accepted_share(sources, child),
+        gains=[gain for gain in gains if gain is not None],
+        max_fd=gate.max_fd,
+        min_accepted=gate.min_accepted,
+        min_gain=gate.min_gain,
+    )
+
+
+def describe_verdicts(sources: Sources) -> tuple[Cell, ...]:
+    """One sentence per child: passed, or everything that speaks against it."""
+    verdicts: list[Cell] = []
+    for child in sources.children:
+        checks = check_child(sources, child)
+        reasons = [check.reason for check in checks if not check.is_met]
+        if child not in sources.evaluations:
+            verdicts.append(Cell(f"{child}: not judged yet", "not evaluated", "muted"))
+        elif reasons:
+            verdicts.append(Cell(f"{child}: quality gate not passed", "; ".join(reasons), "bad"))
+        else:
+            demands = plural(sum(check.value is not None for check in checks), "demand")
+            verdicts.append(Cell(f"{child}: quality gate passed", f"{demands} met", "good"))
+    return tuple(verdicts)
+
+
+def describe_key_figures(sources: Sources) -> tuple[Fact, ...]:
+    """The few numbers to remember; with several children those of the first."""
+    child = next(iter(sources.children))
+    facts: list[Fact] = []
+    transferred = sources.transferred(child)
+    if transferred is not None:
+        accepted = int(transferred.table()["accepted"].sum())
+        share = percent(accepted / max(1, len(transferred)))
+        facts.append(Fact(f"labelled {child} images, {share} accepted", f"{accepted:,}"))
+    figures = sources.evaluations.get(child, ChildFigures())
+    controls = control_labels(sources, child)
+    gaps = [f.gap_closed for name, f in figures.labels.items() if name not in controls]
+    closed = sorted(gap for gap in gaps if gap is not None)
+    if closed:
+        ends = dict.fromkeys((number(closed[0]), number(closed[-1])))
+        text = f"gap closed, over {plural(len(closed), 'label')} with a gap"
+        facts.append(Fact(text, " to ".join(ends)))
+    if figures.distance is not None:
+        facts.append(Fact("Fréchet distance to real images", number(figures.distance, 1)))
+    codes = sources.code_table
+    if codes is not None:
+        facts.append(Fact("mean PSNR of the inversions", f"{number(codes['psnr'].mean(), 1)} dB"))
+    return tuple(facts)
+
+
+def control_labels(sources: Sources, child: str) -> set[str]:
+    """Labels without counterpart: marked so, or unknown to the real labelled child images."""
+    figures = sources.evaluations.get(child, ChildFigures())
+    controls = {name for name, label in figures.labels.items() if label.control}
+    transferred, test = sources.transferred(child), sources.test_set(child)
+    if transferred is not None and test is not None:
+        controls |= set(transferred.schema) - set(test.schema)
+    return controls
+
+
+def accepted_share(sources: Sources, child: str) -> float | None:
+    """Share of accepted rows in the transferred set; None before there is one."""
+    transferred = sources.transferred(child)
+    if transferred is None or len(transferred) == 0:
+        return None
+    return float(transferred.table()["accepted"].mean())

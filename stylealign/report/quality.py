@@ -1,0 +1,112 @@
+"""How good the child's images are, and how far the stated confidence can be believed."""
+
+from stylealign.report import charts
+from stylealign.report.content import (
+    Block,
+    Cell,
+    Chart,
+    Charts,
+    Column,
+    Section,
+    Table,
+    Text,
+    missing,
+)
+from stylealign.report.figures import Calibration
+from stylealign.report.formatting import NO_NUMBER, number, plural, significant, words
+from stylealign.report.sources import Sources
+
+MEANINGS = {
+    "fd": ("lower is better", "Fréchet distance of features, generated against real images"),
+    "fid": ("lower is better", "Fréchet inception distance"),
+    "kid": ("lower is better", "kernel distance of features, unbiased"),
+    "precision": ("higher is better", "share of generated images that look like real ones"),
+    "recall": ("higher is better", "share of real images that the generator covers"),
+}
+
+
+def describe_image_quality(sources: Sources) -> Section:
+    """Distances between generated and real child images."""
+    lead = (
+        "Distances between generated and real images of the child's domain. Each name carries "
+        "the feature extractor and the number of images, since a figure means nothing without "
+        "them; only figures of the same name can be compared."
+    )
+    children = [name for name in sources.children if name in sources.evaluations]
+    if not children:
+        block = missing("Image quality is", "evaluate")
+        return Section("quality", "Image quality", lead, (block,))
+    quality = {child: sources.evaluations[child].image_quality for child in children}
+    names = list(dict.fromkeys(name for figures in quality.values() for name in figures))
+    rows: list[tuple[Cell, ...]] = []
+    for name in names:
+        direction, meaning = MEANINGS.get(name.split("_")[0], ("", ""))
+        values = (Cell(significant(quality[child].get(name))) for child in children)
+        rows.append((Cell(name, meaning), *values, Cell(direction, tone="muted")))
+    columns = (
+        Column("figure", is_number=False),
+        *(Column(child) for child in children),
+        Column("", is_number=False),
+    )
+    table = Table("Generated against real images", columns, tuple(rows))
+    return Section("quality", "Image quality", lead, (table,))
+
+
+def describe_calibration(sources: Sources) -> Section:
+    """Stated confidence against what came true, in the parent and in the child."""
+    lead = (
+        "Confidence is the probability that a transferred label holds for the child image. It is "
+        "calibrated on parent images held out for that, and measured on child images where real "
+        "labels exist: on the dashed line it says what comes true, below it claims too much."
+    )
+    blocks: list[Block] = []
+    for child in sources.children:
+        figures = sources.evaluations.get(child)
+        if figures is None:
+            blocks.append(missing(f"Calibration of {child} is", "evaluate"))
+        elif not figures.confidence:
+            text = f"The evaluation of {child} holds no measurement of its confidence."
+            blocks.append(Text(text, "note"))
+        else:
+            blocks.append(calibration_charts(child, figures.confidence))
+            blocks.append(calibration_table(child, figures.confidence))
+    return Section("confidence", "How far to trust the confidence", lead, tuple(blocks))
+
+
+def calibration_charts(child: str, labels: dict[str, dict[str, Calibration]]) -> Charts:
+    """One reliability diagram per label."""
+    drawn: list[Chart] = []
+    for label, domains in labels.items():
+        curves = {
+            domain: (figures.reliability.confidence, figures.reliability.accuracy)
+            for domain, figures in domains.items()
+            if figures.reliability is not None
+        }
+        if curves:
+            svg = charts.reliability(f"{child} {label}", curves)
+            alt = f"Reliability diagram of {words(label)}; the table below has the figures."
+            drawn.append(Chart(words(label), svg, alt))
+    return Charts(tuple(drawn))
+
+
+def calibration_table(child: str, labels: dict[str, dict[str, Calibration]]) -> Table:
+    """Expected calibration error, Brier score and AUROC per label and domain."""
+    rows = tuple(
+        (
+            Cell(words(label)),
+            Cell(domain),
+            Cell(number(figures.ece, 3)),
+            Cell(number(figures.brier, 3)),
+            Cell(number(figures.auroc, 3)),
+            Cell(f"{figures.num_rows:,}" if figures.num_rows else NO_NUMBER),
+        )
+        for label, domains in labels.items()
+        for domain, figures in domains.items()
+    )
+    columns = (
+        Column("label", is_number=False),
+        Column("measured in", is_number=False),
+        *(Column(title) for title in ("ECE", "Brier", "AUROC", "rows")),
+    )
+    caption = f"Calibration of the confidence for {child}, {plural(len(labels), 'label')}"
+    return Table(caption, columns, rows)

@@ -1,0 +1,84 @@
+"""How training and inversion went, as curves."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from stylealign.errors import DataError
+from stylealign.report import charts
+from stylealign.report.content import Block, Chart, Charts, Section, Text, missing
+from stylealign.report.formatting import number, percent, significant, words
+from stylealign.report.sources import Sources
+
+HISTORY_FILE = "history.json"
+
+
+def describe_training(sources: Sources) -> Section:
+    """Every number that was followed while the children were trained."""
+    lead = (
+        "The child starts from the parent's weights. Each curve is the mean over one reporting "
+        "interval, against thousands of real images shown (kimg)."
+    )
+    blocks: list[Block] = []
+    for name, child in sources.children.items():
+        path = child.model / HISTORY_FILE
+        if not path.exists():
+            blocks.append(missing(f"The training of {name} is", f"train_child {name}"))
+            continue
+        blocks.append(Text(name, "heading"))
+        blocks.append(history_charts(name, read_history(path)))
+    return Section("training", "Training", lead, tuple(blocks))
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """Numbers followed over training: `kimg` and one column each.
+
+    Raises: DataError if the file is no such table.
+    """
+    try:
+        table = pd.DataFrame(json.loads(path.read_text("utf-8"))).astype("float64")
+        return table.set_index("kimg").sort_index()
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        message = f"{str(path)!r} is no training history ({error}): train the child again"
+        raise DataError(message) from error
+
+
+def history_charts(name: str, history: pd.DataFrame) -> Charts:
+    """One small chart per number."""
+    drawn: list[Chart] = []
+    for column in history.columns:
+        values = history[column].dropna()
+        if len(values) < 2:
+            continue
+        svg = charts.curve(f"{name} {column}", pd.Series(values.index), values)
+        ends = f"from {significant(values.iloc[0])} to {significant(values.iloc[-1])}"
+        drawn.append(Chart(words(column), svg, f"{words(column)} over training, {ends}."))
+    return Charts(tuple(drawn))
+
+
+def describe_codes(sources: Sources) -> Section:
+    """How well the inversions redraw their images."""
+    lead = (
+        "Peak signal-to-noise ratio between each parent image and its redrawing from the code. "
+        "The dashed line is where an inversion counts as converged."
+    )
+    table = sources.code_table
+    if table is None:
+        block = missing("Codes are", "invert")
+        return Section("codes", "Quality of the inversions", lead, (block,))
+    psnr, bound = table["psnr"], sources.min_psnr
+    told = (
+        f"{len(table):,} images in {table['space'].iloc[0]}: PSNR {number(psnr.mean(), 1)} dB on "
+        f"average, {number(psnr.quantile(0.1), 1)} to {number(psnr.quantile(0.9), 1)} dB for the "
+        f"middle 80 %; {percent(float(table['converged'].mean()))} converged."
+    )
+    drawn = [
+        Chart("PSNR", charts.histogram("psnr", psnr, unit="dB", threshold=bound), told),
+        Chart(
+            "Perceptual distance",
+            charts.histogram("perceptual", table["perceptual"], unit="distance"),
+            f"Perceptual distance: {significant(table['perceptual'].mean())} on average.",
+        ),
+    ]
+    return Section("codes", "Quality of the inversions", lead, (Charts(tuple(drawn), told),))

@@ -1,0 +1,267 @@
+"""The page: whole in one file, the same for the same artifacts, honest about what is missing."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stylealign.errors import CheckpointError, DataError
+from stylealign.report import Sources, build_page, render_page
+from stylealign.report.content import Card, Cards, Page, Picture, Section
+
+OpenSources = Callable[..., Sources]
+
+VOID = {"meta", "link", "img", "line"}
+
+
+class Outline(HTMLParser):
+    """Tags in order; fails on a tag that is closed out of turn."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):  # noqa: D102
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):  # noqa: D102
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):  # noqa: D102
+        assert self.open.pop() == tag
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        """Attributes of every tag of this name."""
+        return [attrs for name, attrs in self.found if name == tag]
+
+
+def read(sources: Sources) -> str:
+    return render_page(build_page(sources))
+
+
+def section(html: str, name: str) -> str:
+    start = html.index(f'<section id="{name}"')
+    return html[start : html.index("</section>", start)]
+
+
+def change_json(path: Path, change) -> None:
+    content = json.loads(path.read_text("utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def test_a_page_needs_nothing_beside_itself(sources: Sources):
+    html = read(sources)
+
+    outline = Outline(html)
+    links = [attrs.get(key) for _, attrs in outline.found for key in ("src", "href", "xlink:href")]
+
+    assert not outline.open
+    assert all(link.startswith(("#", "data:")) for link in links if link)
+    assert not outline.named("script")
+    assert not re.search(r"url\((?!#)|@import", html)
+
+
+def test_equal_artifacts_give_equal_bytes(open_sources: OpenSources, project: Path):
+    first = read(open_sources(project))
+
+    second = read(open_sources(project))
+
+    assert first == second
+
+
+def test_every_picture_and_chart_has_words(sources: Sources):
+    outline = Outline(read(sources))
+
+    pictures = outline.named("img")
+    charts = [attrs for _, attrs in outline.found if attrs.get("role") == "img"]
+
+    assert len(pictures) > 50
+    assert all(picture["alt"] for picture in pictures)
+    assert len(charts) > 10
+    assert all(chart["aria-label"] for chart in charts)
+
+
+def test_no_anchor_is_given_twice(sources: Sources):
+    outline = Outline(read(sources))
+
+    ids = [str(attrs["id"]) for _, attrs in outline.found if "id" in attrs]
+
+    assert len(ids) == len(set(ids))
+
+
+def test_contents_lead_to_every_section(sources: Sources):
+    outline = Outline(read(sources))
+
+    anchors = {attrs["href"] for attrs in outline.named("a")}
+
+    assert {f"#{attrs['id']}" for attrs in outline.named("section")} < anchors
+
+
+def test_the_headline_table_repeats_the_figures(sources: Sources):
+    yaw = sources.evaluations["cats"].labels["yaw"]
+
+    html = section(read(sources), "labels")
+
+    assert f"{yaw.gap_closed:.2f}" in html
+    assert f"[{yaw.low:.2f}, {yaw.high:.2f}]" in html
+
+
+def test_a_gap_that_is_not_given_is_null_with_its_reason(sources: Sources):
+    html = section(read(sources), "labels")
+
+    assert ">null<" in html
+    assert "there is no gap to close" in html
+
+
+def test_a_label_that_the_child_does_not_have_is_marked_as_a_control(sources: Sources):
+    html = section(read(sources), "labels")
+
+    row = next(row for row in html.split("<tr") if "hair color" in row)
+
+    assert "no correspondence, expected not to transfer" in row
+
+
+def test_the_gate_names_everything_that_speaks_against_a_child(
+    open_sources: OpenSources, project: Path
+):
+    change_json(project / "metrics" / "evaluate.json", lambda all: all["cats"].update(fd_x_1=1))
+    change_json(
+        project / "metrics" / "evaluate.json", lambda all: all["cats"].update(fd_lite2_500=200.0)
+    )
+
+    page = build_page(open_sources(project))
+
+    assert page.verdicts[0].tone == "bad"
+    assert "Fréchet distance to real images is 200, expected at most 100" in page.verdicts[0].detail
+
+
+def test_a_child_that_meets_every_demand_passes(sources: Sources):
+    page = build_page(sources)
+
+    assert page.verdicts[0].tone == "good"
+
+
+@pytest.mark.parametrize(
+    ("gone", "name", "command"),
+    [
+        ("metrics/evaluate.json", "labels", "stylealign run evaluate"),
+        ("metrics/analyze.json", "alignment", "stylealign run analyze"),
+        ("artifacts/invert", "codes", "stylealign run invert"),
+        ("artifacts/transfer/cats", "transferred", "stylealign run transfer cats"),
+        ("artifacts/train_child/cats", "training", "stylealign run train_child cats"),
+        ("artifacts/translate/cats", "lineage", "stylealign run translate cats"),
+        ("artifacts/prepare/people", "lineage", "stylealign run prepare people"),
+        ("models/people", "equal-codes", "stylealign run train_parent"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_stage_that_makes_it(
+    open_sources: OpenSources, project: Path, gone: str, name: str, command: str
+):
+    path = project / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    html = read(open_sources(project))
+
+    assert command in section(html, name)
+
+
+def test_a_project_without_any_artifact_still_has_a_page(open_sources: OpenSources, tmp_path: Path):
+    html = read(open_sources(tmp_path))
+
+    assert html.count('class="missing"') >= 8
+
+
+def test_names_from_outside_cannot_write_markup(open_sources: OpenSources, project: Path):
+    def rename(figures):
+        labels = figures["cats"]["labels"]
+        labels["<script>alert($x$)</script>"] = labels.pop("yaw")
+
+    change_json(project / "metrics" / "evaluate.json", rename)
+    change_json(
+        project / "metrics" / "analyze.json",
+        lambda all: all["cats"]["equal_z"].update({"<b>$y": all["cats"]["equal_z"].pop("yaw")}),
+    )
+
+    html = read(open_sources(project, title="<i>title</i>"))
+
+    assert not Outline(html).named("script")
+    assert not Outline(html).named("b")
+    assert not Outline(html).named("i")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"cats": {"labels": {"yaw": {"gain": "much"}}}}'])
+def test_figures_that_are_broken_are_refused(open_sources: OpenSources, project: Path, text: str):
+    (project / "metrics" / "evaluate.json").write_text(text, "utf-8")
+
+    with pytest.raises(DataError, match=r"evaluate\.json"):
+        build_page(open_sources(project))
+
+
+def test_figures_of_another_child_are_refused(open_sources: OpenSources, project: Path):
+    change_json(project / "metrics" / "analyze.json", lambda all: all.update(dogs={}))
+
+    with pytest.raises(DataError, match=r"\['dogs'\].*children are \['cats'\]"):
+        build_page(open_sources(project))
+
+
+def test_codes_of_another_model_are_refused(open_sources: OpenSources, project: Path):
+    folder = project / "models" / "people"
+    shutil.rmtree(folder)
+    shutil.copytree(project / "artifacts" / "train_child" / "cats", folder)
+
+    with pytest.raises(DataError, match=r"belong to model|comes from parent"):
+        build_page(open_sources(project))
+
+
+def test_a_prepared_set_in_place_of_a_transferred_one_is_refused(
+    open_sources: OpenSources, project: Path
+):
+    folder = project / "artifacts" / "transfer" / "cats"
+    shutil.rmtree(folder)
+    shutil.copytree(project / "artifacts" / "prepare" / "cats", folder)
+
+    with pytest.raises(DataError, match="holds a 'prepared' data set, expected a transferred one"):
+        build_page(open_sources(project))
+
+
+def test_a_damaged_model_is_refused(open_sources: OpenSources, project: Path):
+    (project / "artifacts" / "train_child" / "cats" / "model.safetensors").write_bytes(b"broken")
+
+    with pytest.raises(CheckpointError):
+        build_page(open_sources(project))
+
+
+def test_a_broken_history_is_refused(open_sources: OpenSources, project: Path):
+    path = project / "artifacts" / "train_child" / "cats" / "history.json"
+    path.write_text('[{"loss": 1}]', "utf-8")
+
+    with pytest.raises(DataError, match="no training history"):
+        build_page(open_sources(project))
+
+
+def test_large_pictures_shrink_until_the_page_is_small_enough():
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    card = Card((("", Picture(pixels, "noise")),), ())
+    page = Page("t", "l", sections=(Section("s", "s", "l", (Cards((card,) * 10),)),))
+
+    html = render_page(page, max_bytes=200_000)
+
+    assert len(html) < 200_000
+    assert html.count("<img") == 10
+
+
+def test_a_page_that_cannot_be_made_small_is_refused(sources: Sources):
+    page = build_page(sources)
+
+    with pytest.raises(DataError, match=r"lower report\.num_samples"):
+        render_page(page, max_bytes=1000)
