@@ -20,7 +20,7 @@ from stylealign.models import Latents, Model, ModelConfig, Space
 from stylealign.models.latents import Images
 
 WEIGHTS_FILE: Final = "encoder.safetensors"
-CONFIG_FILE: Final = "encoder.json"
+CONFIG_FILE: Final = "config.json"
 
 _BATCH = 128
 

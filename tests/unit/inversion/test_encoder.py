@@ -82,7 +82,7 @@ def test_a_saved_encoder_comes_back_the_same(parent, encoder, fresh, tmp_path):
     assert torch.equal(loaded.predict(fresh).codes, encoder.predict(fresh).codes)
     assert loaded.predict(fresh).model_id == parent.config.id
     loaded.save(tmp_path / "again")
-    for name in ("encoder.safetensors", "encoder.json"):
+    for name in ("encoder.safetensors", "config.json"):
         first = (tmp_path / "encoder" / name).read_bytes()
         assert (tmp_path / "again" / name).read_bytes() == first
 

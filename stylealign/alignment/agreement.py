@@ -1,0 +1,122 @@
+"""Agreement at equal z: whether parent and child draw the same attributes from the same code."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stylealign.checkpoints import require_related
+from stylealign.data.labels import LabelSchema
+from stylealign.errors import DataError
+from stylealign.images import PixelBatch, to_uint8
+from stylealign.inversion.sampling import draw_classes
+from stylealign.metrics.accuracy import cohen_kappa, pearson
+from stylealign.metrics.bootstrap import bootstrap
+from stylealign.models import Model
+
+
+@runtime_checkable
+class LabelReader(Protocol):
+    """What reads labels from images, such as `metrics.readers.Reader`."""
+
+    def predict(self, images: PixelBatch) -> pd.DataFrame:
+        """One column per label, and `confidence.<label>` for classes."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Agreement of two readers on drawings of the same codes, beside what each can reach.
+
+    Units: Pearson's correlation for numbers, Cohen's kappa for classes, in [-1, 1].
+    """
+
+    agreement: float
+    low: float
+    high: float
+    parent_ceiling: float
+    child_ceiling: float
+
+
+def measure_agreement(
+    parent: Model,
+    child: Model,
+    readers: tuple[LabelReader, LabelReader],
+    ceilings: tuple[dict[str, float], dict[str, float]],
+    schema: LabelSchema,
+    *,
+    num_samples: int = 2000,
+    num_bootstrap: int = 1000,
+    batch_size: int = 64,
+    seed: int = 0,
+    force: bool = False,
+) -> dict[str, Agreement]:
+    """Draw the same z with both models at psi 1 and compare what their readers find.
+
+    `readers` and `ceilings` are those of the parent's and of the child's domain, each fitted and
+    measured on true labels; `schema` holds the labels that both know. A conditional model draws
+    classes at random, the same for both.
+
+    Raises: LineageError if the models are not related, unless `force` asks for a control.
+    """
+    require_related(parent, child, force=force)
+    drawings = draw_pairs(parent, child, num_samples, batch_size=batch_size, seed=seed)
+    parts = [[reader.predict(images) for reader, images in zip(readers, pair, strict=True)]
+             for pair in drawings]  # fmt: skip
+    first, second = (pd.concat(part, ignore_index=True) for part in zip(*parts, strict=True))
+    rng = np.random.default_rng(seed)
+    results: dict[str, Agreement] = {}
+    for name, spec in schema.items():
+        statistic = statistic_of(spec.type)
+        columns = first[name].to_numpy(), second[name].to_numpy()
+        low, high = bootstrap(statistic, *columns, num_resamples=num_bootstrap, rng=rng)
+        results[name] = Agreement(
+            agreement=statistic(*columns), low=low, high=high,
+            parent_ceiling=ceilings[0][name], child_ceiling=ceilings[1][name],
+        )  # fmt: skip
+    return results
+
+
+def measure_ceiling(
+    reader: LabelReader, images: PixelBatch, labels: pd.DataFrame, schema: LabelSchema
+) -> dict[str, float]:
+    """Agreement of a reader with true labels of images that it was not fitted on.
+
+    Shapes: images [N, R, R, 3], labels N rows with one column per label of the schema.
+    """
+    readings = reader.predict(images)
+    ceilings: dict[str, float] = {}
+    for name, spec in schema.items():
+        known = labels[name].notna().to_numpy()
+        truth, read = labels[name].to_numpy()[known], readings[name].to_numpy()[known]
+        ceilings[name] = statistic_of(spec.type)(truth, read)
+    return ceilings
+
+
+def draw_pairs(
+    parent: Model, child: Model, num: int, *, batch_size: int, seed: int
+) -> Iterator[tuple[PixelBatch, PixelBatch]]:
+    """Yield batches of what both models draw from the same z."""
+    rng = torch.Generator().manual_seed(seed)
+    for first in range(0, num, batch_size):
+        size = min(batch_size, num - first)
+        z = torch.randn(size, parent.config.z_dim, generator=rng).to(parent.generator.w_avg)
+        c = draw_classes(parent.generator, size, rng)
+        with torch.no_grad():
+            images = parent.generator(z, c), child.generator(z, c)
+        yield to_uint8(images[0]), to_uint8(images[1])
+
+
+def statistic_of(label_type: str) -> Callable[[np.ndarray, np.ndarray], float]:
+    """Pearson's correlation for numbers, Cohen's kappa for classes.
+
+    Raises: DataError if labels of this type cannot be compared.
+    """
+    if label_type == "continuous":
+        return pearson
+    if label_type == "class":
+        return cohen_kappa
+    raise DataError(f"agreement on labels of type {label_type!r} is not defined")

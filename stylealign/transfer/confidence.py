@@ -1,0 +1,129 @@
+"""Confidence of transferred labels, from child pixels and the parent's calibration alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from stylealign.data.labels import LabelSchema, LabelSpec
+from stylealign.metrics.bootstrap import bootstrap
+from stylealign.transfer.calibration import Calibration, agreement
+from stylealign.transfer.evidence import (
+    column_of,
+    is_missing,
+    measure_evidence,
+    tolerance_of,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelTransfer:
+    """Whether a label comes through in the child, judged without any child label."""
+
+    agreement: float
+    """Agreement of given labels with the cycle through the child: kappa, or Pearson's r."""
+    low: float
+    high: float
+    kept: float
+    """Share of the parent's own cycle agreement that is left, in [0, 1]."""
+    transferable: bool
+    reason: str
+    """Why not; empty where it is transferable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confidence:
+    """Figures of every row, and the verdict on every label."""
+
+    by_label: pd.DataFrame
+    """Probability that the label is right, one column per label; NaN where it is missing."""
+    confidence: Float[np.ndarray, " N"]
+    """Expected share of right labels among the transferable labels of the row."""
+    consistency: Float[np.ndarray, " N"]
+    """Mean evidence of the transferable labels of the row."""
+    labels: dict[str, LabelTransfer]
+
+
+def score_confidence(
+    given: pd.DataFrame,
+    cycle: pd.DataFrame,
+    calibration: Calibration,
+    schema: LabelSchema,
+    *,
+    rng: np.random.Generator,
+    min_kept: float = 0.3,
+    num_bootstrap: int = 200,
+) -> Confidence:
+    """Judge given labels by what the cycle read from the child's images.
+
+    Where a label is lost, the cycle still agrees with it now and then, by chance, and no single
+    row shows that. So the whole set is asked first which share of the agreement is `kept`; a row
+    is then right with the calibrated probability in that share of cases, else by chance. A label
+    is transferable if even the lower bound of what is kept reaches `min_kept`.
+    """
+    given = given.reset_index(drop=True)
+    evidence = measure_evidence(given, cycle, schema)
+    labels: dict[str, LabelTransfer] = {}
+    columns: dict[str, np.ndarray] = {}
+    for name, spec in schema.items():
+        ceiling = calibration[name].cycle_agreement
+        labels[name] = judge_label(
+            column_of(given, name), column_of(cycle, name), spec, ceiling,
+            rng=rng, min_kept=min_kept, num_bootstrap=num_bootstrap,
+        )  # fmt: skip
+        kept = labels[name].kept
+        probability = calibration[name].apply(evidence[name].to_numpy(np.float64))
+        columns[name] = kept * probability + (1 - kept) * chance_of(column_of(given, name), spec)
+        columns[name][is_missing(column_of(given, name))] = np.nan
+    by_label = pd.DataFrame(columns)
+    carried = [name for name, label in labels.items() if label.transferable]
+    return Confidence(
+        by_label=by_label,
+        confidence=_row_means(by_label, carried),
+        consistency=_row_means(evidence, carried),
+        labels=labels,
+    )
+
+
+def judge_label(
+    given: pd.Series, read: pd.Series, spec: LabelSpec, ceiling: float,
+    *, rng: np.random.Generator, min_kept: float, num_bootstrap: int,
+) -> LabelTransfer:  # fmt: skip
+    """Compare the agreement through the child with that of the parent's own cycle, the ceiling."""
+    known = np.flatnonzero(~is_missing(given))
+    value = agreement(given, read, spec)
+
+    def resampled(rows: np.ndarray) -> float:
+        return agreement(given.iloc[rows], read.iloc[rows], spec)
+
+    low, high = bootstrap(resampled, known, num_resamples=num_bootstrap, rng=rng)
+    kept = float(np.clip(value / ceiling, 0, 1)) if ceiling > 0 else 0.0
+    is_kept = ceiling > 0 and low / ceiling >= min_kept
+    reason = "" if is_kept else (
+        f"the cycle through the child agrees {value:.2f} [{low:.2f}, {high:.2f}] with the label, "
+        f"the parent's own cycle {ceiling:.2f}"
+    )  # fmt: skip
+    return LabelTransfer(
+        agreement=value, low=low, high=high, kept=kept, transferable=is_kept, reason=reason
+    )
+
+
+def chance_of(given: pd.Series, spec: LabelSpec) -> Float[np.ndarray, " N"]:
+    """Probability that each label fits a random row: its share, or that of numbers near it."""
+    known = given.dropna()
+    if spec.type == "class":
+        shares = known.value_counts(normalize=True)
+        return given.map(shares).fillna(0.0).to_numpy(np.float64)
+    numbers = np.sort(known.to_numpy(np.float64))
+    own, tolerance = given.to_numpy(np.float64), tolerance_of(spec)
+    first = np.searchsorted(numbers, own - tolerance, side="left")
+    last = np.searchsorted(numbers, own + tolerance, side="right")
+    return (last - first) / max(len(numbers), 1)
+
+
+def _row_means(table: pd.DataFrame, columns: list[str]) -> Float[np.ndarray, " N"]:
+    """Means over the columns that a row has; 0 where it has none."""
+    if not columns:
+        return np.zeros(len(table))
+    return table[columns].mean(axis=1).fillna(0.0).to_numpy(np.float64)

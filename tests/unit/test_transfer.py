@@ -1,0 +1,264 @@
+"""Laws of label transfer: the cycle, its calibration, and what may be trusted."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from stylealign.data.labels import LabelSchema, LabelSpec
+from stylealign.errors import DataError, LineageError
+from stylealign.images import to_uint8
+from stylealign.inversion import fit_encoder
+from stylealign.metrics.calibration import expected_calibration_error
+from stylealign.models import Model, ModelConfig
+from stylealign.transfer import (
+    build_table,
+    fit_calibration,
+    measure_evidence,
+    measure_rightness,
+    read_cycle,
+    score_confidence,
+)
+
+CHANNELS = {4: 8, 8: 8, 16: 8}
+SCHEMA: LabelSchema = {
+    "yaw": LabelSpec(type="continuous", tolerance=5.0),
+    "glasses": LabelSpec(type="class", values=("no", "yes")),
+    "hair": LabelSpec(type="class", values=("black", "blond", "red")),
+}
+
+
+def draw_labels(num, rng):
+    return pd.DataFrame({
+        "yaw": rng.uniform(-40, 40, num),
+        "glasses": rng.choice(["no", "yes"], num, p=[0.7, 0.3]).astype(object),
+        "hair": rng.choice(["black", "blond", "red"], num).astype(object),
+    })  # fmt: skip
+
+
+def read_labels(drawn, rng, *, lost=()):
+    """Readings of what was drawn: a little wrong, and of lost labels no more than a guess."""
+    num, other = len(drawn), draw_labels(len(drawn), rng)
+    yaw = drawn["yaw"] + rng.normal(0, 2, num)
+    readings = pd.DataFrame({"yaw": other["yaw"] if "yaw" in lost else yaw})
+    for name in ("glasses", "hair"):
+        is_misread = rng.random(num) < (1.0 if name in lost else 0.05)
+        readings[name] = np.where(is_misread, other[name], drawn[name])
+        readings[f"confidence.{name}"] = rng.uniform(0.8, 1.0, num)
+    return readings
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    rng = np.random.default_rng(0)
+    given = draw_labels(600, rng)
+    drawn, cycle = read_labels(given, rng), read_labels(given, rng)
+    return fit_calibration(given, drawn, cycle, SCHEMA, rng=rng)
+
+
+def test_evidence_is_strongest_for_an_exact_reading_and_half_at_the_tolerance():
+    given = pd.DataFrame({"yaw": [0.0, 0.0, 0.0], "glasses": ["no", "no", None]})
+    readings = pd.DataFrame({
+        "yaw": [0.0, 5.0, 500.0], "glasses": ["no", "yes", "no"],
+        "confidence.glasses": [0.9, 0.9, 0.9],
+    })  # fmt: skip
+    schema = {name: SCHEMA[name] for name in ("yaw", "glasses")}
+
+    evidence = measure_evidence(given, readings, schema)
+
+    np.testing.assert_allclose(evidence["yaw"], [1.0, 0.5, 5 / 505])
+    np.testing.assert_allclose(evidence["glasses"], [0.9, 0.1, np.nan])
+    rightness = measure_rightness(given, readings, schema)
+    assert rightness["yaw"].tolist() == [True, True, False]
+    assert rightness["glasses"].tolist() == [True, False, False]
+
+
+def test_probability_rises_with_evidence_and_is_never_certain(calibration):
+    strengths = np.linspace(0, 1, 50)
+
+    for label in calibration.values():
+        probability = label.apply(strengths)
+
+        assert (np.diff(probability) >= 0).all()
+        assert 0 < probability[0] < 0.2
+        assert 0.8 < probability[-1] < 1
+
+
+def test_a_calibration_survives_json(calibration):
+    label = calibration["yaw"]
+
+    again = type(label).model_validate_json(label.model_dump_json())
+
+    assert again == label
+
+
+def test_confidence_of_kept_labels_matches_how_often_they_are_right(calibration):
+    rng = np.random.default_rng(1)
+    given = draw_labels(1500, rng)
+    drawn = given.copy()
+    is_lost = rng.random(1500) < 0.2  # the child draws something else every fifth time
+    drawn.loc[is_lost, "glasses"] = draw_labels(1500, rng)["glasses"][is_lost]
+
+    confidence = score_confidence(given, read_labels(drawn, rng), calibration, SCHEMA, rng=rng)
+
+    is_right = (drawn["glasses"] == given["glasses"]).to_numpy()
+    stated = confidence.by_label["glasses"].to_numpy()
+    assert expected_calibration_error(stated, is_right) < 0.15
+    assert stated[is_right].mean() > stated[~is_right].mean() + 0.3
+
+
+def test_a_label_without_correspondence_is_not_transferable(calibration):
+    rng = np.random.default_rng(2)
+    given = draw_labels(800, rng)
+
+    confidence = score_confidence(
+        given, read_labels(given, rng, lost=["hair"]), calibration, SCHEMA, rng=rng
+    )
+
+    hair = confidence.labels["hair"]
+    assert not hair.transferable
+    assert "parent's own cycle" in hair.reason
+    assert confidence.by_label["hair"].max() < 0.5
+    assert confidence.by_label["hair"].mean() == pytest.approx(1 / 3, abs=0.1)
+    for name in ("yaw", "glasses"):
+        assert confidence.labels[name].transferable
+        assert confidence.labels[name].reason == ""
+    carried = confidence.by_label[["yaw", "glasses"]].mean(axis=1)
+    np.testing.assert_allclose(confidence.confidence, carried)
+
+
+def test_where_nothing_comes_through_no_row_is_trusted(calibration):
+    rng = np.random.default_rng(3)
+    given = draw_labels(400, rng)
+    lost = read_labels(given, rng, lost=["yaw", "glasses", "hair"])
+
+    confidence = score_confidence(given, lost, calibration, SCHEMA, rng=rng)
+
+    assert not any(label.transferable for label in confidence.labels.values())
+    assert (confidence.confidence == 0).all()
+
+
+def test_a_missing_label_has_no_confidence_and_takes_none_from_its_row(calibration):
+    rng = np.random.default_rng(4)
+    given = draw_labels(400, rng)
+    given.loc[0, "glasses"] = None
+    given.loc[0, "yaw"] = np.nan
+
+    confidence = score_confidence(given, read_labels(given, rng), calibration, SCHEMA, rng=rng)
+
+    assert np.isnan(confidence.by_label.loc[0, ["yaw", "glasses"]].to_numpy(float)).all()
+    assert confidence.confidence[0] == pytest.approx(confidence.by_label.loc[0, "hair"])
+
+
+def test_too_few_rows_and_dense_labels_are_refused():
+    rng = np.random.default_rng(5)
+    given = draw_labels(20, rng)
+    readings = read_labels(given, rng)
+    dense = {"yaw": LabelSpec(type="multilabel", values=("a",))}
+
+    with pytest.raises(DataError, match="at least 50"):
+        fit_calibration(given, readings, readings, SCHEMA, rng=rng)
+    with pytest.raises(DataError, match="leave it out"):
+        measure_evidence(given, readings, dense)
+    with pytest.raises(DataError, match="tolerance above 0"):
+        measure_evidence(given, readings, {"yaw": LabelSpec(type="continuous")})
+
+
+def test_the_table_says_for_every_row_why_it_was_rejected(calibration):
+    rng = np.random.default_rng(6)
+    given = draw_labels(300, rng)
+    confidence = score_confidence(given, read_labels(given, rng), calibration, SCHEMA, rng=rng)
+    reconstruction = np.where(np.arange(300) % 2 == 0, 25.0, 12.0)
+
+    table = build_table(
+        [f"p{row}" for row in range(300)], given, reconstruction, confidence,
+        parent=ModelConfig(resolution=16, channels=CHANNELS, id="parent"),
+        child=ModelConfig(resolution=16, channels=CHANNELS, id="child"),
+        space="z_plus", seed=3, min_reconstruction=18.0, min_confidence=0.7,
+    )  # fmt: skip
+
+    assert list(table.columns) == [
+        "parent_id", "parent_model", "child_model", "space", "seed", "reconstruction",
+        "consistency", "confidence", "accepted", "reject_reason",
+        "label.yaw", "label.glasses", "label.hair",
+        "confidence.yaw", "confidence.glasses", "confidence.hair",
+    ]  # fmt: skip
+    assert (table["accepted"] == (table["reject_reason"] == "")).all()
+    is_good = (reconstruction >= 18) & (confidence.confidence >= 0.7)
+    assert (table["accepted"] == is_good).all()
+    assert table["reject_reason"][1].startswith("reconstruction below 18 dB")
+
+
+class BrightnessReader:
+    """Reads how bright an image is."""
+
+    def predict(self, images):
+        """One row of labels per image."""
+        return pd.DataFrame({"brightness": images.astype(np.float64).mean((1, 2, 3))})
+
+
+@pytest.fixture(scope="module")
+def parent():
+    torch.manual_seed(0)
+    config = ModelConfig(
+        resolution=16, z_dim=8, w_dim=8, channels=CHANNELS, num_mapping_layers=2,
+        noise=False, id="parent", root_id="parent",
+    )  # fmt: skip
+    return Model.new(config)
+
+
+@pytest.fixture(scope="module")
+def child(parent):
+    """A child that draws everything in negative."""
+    generator = copy.deepcopy(parent.generator)
+    with torch.no_grad():
+        for block in generator.synthesis.blocks.values():
+            block.torgb.weight.neg_()
+            block.torgb.bias.neg_()
+    config = parent.config.model_copy(update={"id": "child", "parent_id": "parent"})
+    return Model(generator, config)
+
+
+@pytest.fixture(scope="module")
+def encoder(child):
+    return fit_encoder(child, kimg=3.0, width=8, batch_size=32, learning_rate=1e-2)
+
+
+def test_the_cycle_finds_the_parents_attribute_in_the_childs_pixels(parent, child, encoder):
+    z = torch.randn(24, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        drawn = [to_uint8(model.generator(z)) for model in (parent, child)]
+    truth = BrightnessReader().predict(drawn[0])["brightness"]
+
+    cycle = read_cycle(drawn[1], child, parent, encoder, BrightnessReader(), seeds=range(24))
+
+    assert np.corrcoef(cycle.readings["brightness"], truth)[0, 1] > 0.8
+    assert cycle.psnr.shape == (24,)
+
+
+def test_the_cycle_of_an_image_does_not_depend_on_the_others(parent, child, encoder):
+    z = torch.randn(6, 8, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        images = to_uint8(child.generator(z))
+    options = {"child": child, "parent": parent, "encoder": encoder, "reader": BrightnessReader()}
+
+    together = read_cycle(images, seeds=[5, 6, 7, 8, 9, 10], num_steps=3, **options)
+
+    alone = read_cycle(images[2:3], seeds=[7], num_steps=3, **options)
+    np.testing.assert_allclose(
+        alone.readings["brightness"], together.readings["brightness"][2:3], atol=0.5
+    )
+
+
+def test_a_cycle_through_a_stranger_is_refused(child, encoder):
+    torch.manual_seed(9)
+    config = child.config.model_copy(
+        update={"id": "stranger", "root_id": "stranger", "parent_id": ""}
+    )
+    stranger = Model.new(config)
+    images = np.zeros((2, 16, 16, 3), np.uint8)
+
+    with pytest.raises(LineageError):
+        read_cycle(images, child, stranger, encoder, BrightnessReader(), seeds=[0, 1], num_steps=1)
