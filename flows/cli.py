@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flows.model_commands import models
 from stylealign.errors import StyleAlignError
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ only what a change touches runs again.
 """,
 )
 
-MAKE, USE, KEEP = "Run the pipeline", "Use models", "Look after a project"
+MAKE, KEEP = "Run the pipeline", "Look after a project"
 
 
 Stage = Literal[
@@ -42,9 +43,6 @@ Stage = Literal[
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a param, once."),
-]
-ModelOption = Annotated[
-    str, typer.Option(help="A model folder, a .pkl or .pt file, or `models:/name@alias`.")
 ]
 
 
@@ -115,6 +113,9 @@ def serve(
     from flows.services import serve_schedule
 
     serve_schedule(Path.cwd(), port)
+
+
+app.add_typer(models)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -67,6 +67,27 @@ def encode_png(pixels: Pixels | Mask) -> bytes:
     """Encode one image, or one mask, as PNG; equal pixels give equal bytes."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def encode_animation(
+    frames: PixelBatch, file_format: Literal["GIF", "WEBP"], *, frame_ms: int = 40
+) -> bytes:
+    """Encode frames as one animation that repeats for ever.
+
+    Shapes: frames [N, H, W, 3].
+    Units:  frame_ms is the time that each frame stands, in milliseconds.
+    """
+    first, *others = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
+    buffer = io.BytesIO()
+    first.save(
+        buffer,
+        format=file_format,
+        save_all=True,
+        append_images=others,
+        duration=frame_ms,
+        loop=0,
+    )
     return buffer.getvalue()
 
 

@@ -10,15 +10,9 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFuture, as_completed
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TaskID
+
+from tasks.terminal import bar_columns
 
 ARTIFACT_INTERVAL_SEC = 2.0
 
@@ -59,19 +53,10 @@ class Bar:
 def progress(description: str, total: float, *, unit: str) -> Generator[Bar]:
     """A bar from 0 to `total`; without a terminal one line at the end says what was done."""
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-    )
     key = "".join(letter if letter.isalnum() else "-" for letter in description.lower())
     artifact = create_progress_artifact(0.0, key=key, description=f"{description}, {unit}")
     started = time.monotonic()
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bars:
+    with Progress(*bar_columns(unit), console=console, disable=not sys.stderr.isatty()) as bars:
         bar = Bar(bars, bars.add_task(description, total=total), UUID(str(artifact)), total)
         yield bar
     if not sys.stderr.isatty():

@@ -1,0 +1,194 @@
+"""Commands that use finished models on any images; they need no project."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.project import enter_project
+from stylealign.errors import DataError
+
+models = typer.Typer(rich_markup_mode="markdown")
+
+USE = "Use models"
+
+Space = Literal["z", "z_plus", "w", "w_plus"]
+"""Latent spaces, most robust first."""
+
+MODEL = "Model folder, .pkl or .pt file, or `models:/name@alias`."
+
+FolderArgument = Annotated[
+    Path, typer.Argument(help="Folder, zip or Parquet of images.", show_default=False)
+]
+SpaceOption = Annotated[
+    Space | None,
+    typer.Option(
+        help="Latent space of the codes. `w_plus` keeps most detail between near domains, "
+        "`z` and `z_plus` stay robust between distant ones. [default: z_plus]",
+        show_default=False,
+    ),
+]
+StepsOption = Annotated[
+    int | None, typer.Option("--steps", min=1, help="Descent steps per image. [default: 100]")
+]
+SeedOption = Annotated[int | None, typer.Option(help="Where randomness starts. [default: 0]")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Go on though the models are unrelated: for controls.")
+]
+
+
+@models.command(rich_help_panel=USE)
+def translate(
+    folder: FolderArgument,
+    parent: Annotated[str, typer.Option(help=f"Model that knows these images. {MODEL}")],
+    child: Annotated[str, typer.Option(help=f"A relative that draws them anew. {MODEL}")],
+    out: Annotated[Path, typer.Option(help="Folder for PNGs and side-by-side.png.")],
+    space: SpaceOption = None,
+    num_steps: StepsOption = None,
+    seed: SeedOption = None,
+    truncation_psi: Annotated[
+        float, typer.Option("--psi", min=0, max=1, help="1 = as found, 0 = the mean image.")
+    ] = 1.0,
+    force: ForceOption = False,
+) -> None:
+    """Draw any images in another domain: invert them in the parent, draw with the child.
+
+    A run that was stopped goes on where it was. `side-by-side.png` shows image, the parent's own
+    drawing of its code, and the child's: where the middle is poor, the right cannot be good.
+
+    Example: `stylealign translate faces.zip --parent models/faces --child
+    models:/faces-to-cats-cats@champion --out cats/`
+    """
+    places = find_model(parent), find_model(child)
+    from tasks.folders import translate_folder
+
+    done = translate_folder(
+        folder, *places, out, use_force=force, truncation_psi=truncation_psi,
+        space=space, num_steps=num_steps, seed=seed,
+    )  # fmt: skip
+    show(
+        f"{done.num_made} images drawn, {done.num_kept} kept from an earlier run, "
+        f"{done.num_rejected} left out (rejected.parquet); inversion {done.psnr_mean:.1f} dB; {out}"
+    )
+
+
+@models.command(rich_help_panel=USE)
+def predict(
+    folder: FolderArgument,
+    model: Annotated[
+        str,
+        typer.Option(help="A reader: artifacts/evaluate/CHILD/reader, or `models:/…`."),
+    ],
+    out: Annotated[Path, typer.Option(help="Parquet table to write.")],
+) -> None:
+    """Read the labels of any images with a reader, such as one that no child label ever saw.
+
+    Stage `evaluate` leaves one per child, fitted on the transferred data set. The table has
+    columns `id`, `label.<name>`, and `confidence.<name>` where the reader can tell.
+
+    Example: `stylealign predict cats.zip --model artifacts/evaluate/cats/reader --out cats.parquet`
+    """
+    place = find_model(model)
+    from tasks.folders import predict_folder
+
+    num_read, num_rejected = predict_folder(folder, place, out)
+    show(f"{num_read} images read, {num_rejected} could not be; {out}")
+
+
+@models.command(rich_help_panel=USE)
+def morph(
+    first: Annotated[str, typer.Argument(help="Image file, or id of a row in --codes.")],
+    second: Annotated[str, typer.Argument(help="The same, for the last frame.")],
+    parent: Annotated[str, typer.Option(help=f"Draws the first frame. {MODEL}")],
+    child: Annotated[str, typer.Option(help=f"Draws the last frame. {MODEL}")],
+    out: Annotated[Path, typer.Option(help=".gif or .webp = animation, .png = strip.")],
+    num_frames: Annotated[int, typer.Option("--frames", min=2, help="Both ends included.")] = 60,
+    codes: Annotated[Path, typer.Option(help="Folder of codes.")] = Path("artifacts/invert"),
+    space: SpaceOption = None,
+    num_steps: StepsOption = None,
+    seed: SeedOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Go from an image of one domain to an image of another: code and weights move together.
+
+    Example: `stylealign morph me.jpg cat.jpg --parent models/faces --child models/cats
+    --out morph.gif`
+    """
+    places = find_model(parent), find_model(child)
+    from tasks.morphing import morph_images
+
+    num = morph_images(
+        first, second, places, out, codes=codes, num_frames=num_frames, use_force=force,
+        space=space, num_steps=num_steps, seed=seed,
+    )  # fmt: skip
+    show(f"{num} frames; {out}")
+
+
+@models.command(rich_help_panel=USE)
+def inspect(
+    file: Annotated[str, typer.Argument(help=MODEL)],
+    is_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False,
+) -> None:
+    """Say what a checkpoint holds: architecture, lineage, size. Nothing in the file is run."""
+    from stylealign.checkpoints.convert import inspect_checkpoint
+
+    record = inspect_checkpoint(find_model(file))
+    facts = {
+        "path": record.path,
+        "format": record.format,
+        "num_bytes": record.num_bytes,
+        **{f"num_parameters.{name}": num for name, num in record.num_parameters.items()},
+        **record.config.model_dump(mode="json"),
+    }
+    if is_json:
+        Console().print_json(data=facts)
+        return
+    table = Table("field", "value", title=f"{record.format} checkpoint", title_justify="left")
+    for name, value in facts.items():
+        if value not in (None, ""):
+            table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    Console().print(table)
+
+
+@models.command(rich_help_panel=USE)
+def convert(
+    file: Annotated[str, typer.Argument(help=MODEL)],
+    out: Annotated[Path, typer.Argument(help="Model folder to write; new or empty.")],
+    parent: Annotated[
+        str, typer.Option(help=f"Declares what the model was fine-tuned from. {MODEL}")
+    ] = "",
+    domain: Annotated[str, typer.Option(help="What the model draws, in a word.")] = "",
+) -> None:
+    """Bring a checkpoint of NVIDIA or rosinality into a model folder: safetensors and JSON.
+
+    Foreign files carry no lineage: with `--parent` the two count as related from then on.
+
+    Example: `stylealign convert afhqcat.pkl models/cats --parent models/ffhq --domain cats`
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{str(out)!r} is not empty: choose a new folder")
+    from stylealign.checkpoints.convert import convert_checkpoint
+
+    ancestor = find_model(parent) if parent else None
+    config = convert_checkpoint(find_model(file), out, parent=ancestor, domain=domain)
+    show(f"model {config.id[:12]}, {config.resolution} pixels; {out}")
+
+
+def find_model(reference: str) -> Path:
+    """Where a model lies; one of a registry is fetched from the project in this folder.
+
+    Raises: CheckpointError if the registry has no such model.
+    """
+    if not reference.startswith("models:/"):
+        return Path(reference)
+    enter_project()
+    from tasks.registry import resolve_model
+
+    return resolve_model(reference)[0]
+
+
+def show(text: str) -> None:
+    """One line that says what was done."""
+    Console().print(text, highlight=False, soft_wrap=True, markup=False)
