@@ -1,6 +1,7 @@
 """Laws of the gap closed, on made-up predictions and on networks that are really fitted."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,14 +45,15 @@ def answers(truth: pd.DataFrame, error_rate: float, *, num_seeds: int = 3, first
     return tables
 
 
-def compare(truth: pd.DataFrame, **arms):
-    defaults = {
+def compare(truth: pd.DataFrame, **arms: Any) -> dict[str, Any]:
+    defaults: dict[str, Any] = {
         "source_variants": {"plain": answers(truth, 0.4)},
         "routes": {"data": answers(truth, 0.2, first_seed=11)},
         "oracle": answers(truth, 0.05, first_seed=21),
         "num_resamples": 400,
     }
-    return compare_arms(truth, SCHEMA, **(defaults | arms), rng=np.random.default_rng(0))
+    gaps = compare_arms(truth, SCHEMA, **(defaults | arms), rng=np.random.default_rng(0))
+    return dict(gaps)
 
 
 def test_gap_closed_is_the_share_of_the_way_from_source_only_to_the_oracle(truth):
@@ -164,7 +166,7 @@ def test_real_child_images_with_true_labels_close_the_gap(make_images, schema):
     short = {"color": schema["color"]}
     child = {"resolution": 16, "is_child": True}
     target_images, _ = make_images(100, seed=9, **child)
-    fits = []
+    fits: list[tuple[Any, ...]] = []
 
     gaps = measure_gap(
         labelled(make_images(150, seed=4, **child)),
@@ -182,7 +184,7 @@ def test_real_child_images_with_true_labels_close_the_gap(make_images, schema):
         on_fit=lambda *progress: fits.append(progress),
     )
 
-    gap = gaps["color"]
+    gap: dict[str, Any] = dict(gaps["color"])
     assert gap["gap_closed"] > 0.8
     assert gap["num_train"] == {
         "source_plain": 150,

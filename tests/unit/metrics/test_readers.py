@@ -20,7 +20,8 @@ RECIPE = Recipe(width=8)
 
 @pytest.fixture(scope="module")
 def reader(make_images, schema):
-    return fit_reader(*make_images(400, seed=0), schema, seed=0, num_steps=150, recipe=RECIPE)
+    images, labels = make_images(400, seed=0)
+    return fit_reader(images, labels, schema, seed=0, num_steps=150, recipe=RECIPE)
 
 
 def test_a_reader_reads_every_type_of_label_from_images_it_never_saw(reader, make_images, schema):
@@ -73,7 +74,8 @@ def test_a_saved_reader_reads_bit_for_bit_the_same(reader, make_images, tmp_path
 
 
 def test_a_damaged_reader_is_refused(make_images, schema, tmp_path):
-    reader = fit_reader(*make_images(40, seed=0), schema, seed=0, num_steps=2, recipe=RECIPE)
+    images, labels = make_images(40, seed=0)
+    reader = fit_reader(images, labels, schema, seed=0, num_steps=2, recipe=RECIPE)
     reader.save(tmp_path)
     weights = bytearray((tmp_path / "reader.safetensors").read_bytes())
     weights[-5] ^= 1
