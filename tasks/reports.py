@@ -11,6 +11,9 @@ from tasks.layout import artifact, metrics_file
 
 PAGE_FILE = "index.html"
 
+UNRELATED = {"project", "refresh"}
+"""Sections that change no artifact, so the page must not change with them."""
+
 
 @task(cache_policy=NO_CACHE)
 def write_report(params: Params, folder: Path) -> Path:
@@ -27,7 +30,7 @@ def write_report(params: Params, folder: Path) -> Path:
             analysis=metrics_file("analyze"),
             gate=Gate(**params.quality.model_dump()),
             min_psnr=params.invert.min_psnr,
-            params=params.model_dump(mode="json"),
+            params=params.model_dump(mode="json", exclude=UNRELATED),
             num_samples=params.report.num_samples,
             seed=params.report.seed,
         )

@@ -29,11 +29,11 @@ def describe_alignment(sources: Sources) -> Section:
         if analysis is None:
             blocks.append(missing(f"The analysis of {child} is", "analyze"))
             continue
-        drawn = [*_agreement_chart(child, analysis), *_group_charts(child, analysis)]
-        if drawn:
-            blocks.append(Charts(tuple(drawn)))
         if analysis.equal_z:
+            blocks.append(Charts(_agreement_chart(child, analysis)))
             blocks.append(agreement_table(child, analysis))
+        if analysis.groups:
+            blocks.append(Charts(_group_charts(child, analysis)))
         if analysis.directions:
             blocks.append(direction_table(child, analysis))
     return Section("alignment", "What the child keeps of the parent", lead, tuple(blocks))
@@ -68,14 +68,14 @@ def direction_table(child: str, analysis: ChildAnalysis) -> Table:
     return Table("Directions found in the parent from labels", columns, tuple(rows))
 
 
-def _agreement_chart(child: str, analysis: ChildAnalysis) -> list[Chart]:
+def _agreement_chart(child: str, analysis: ChildAnalysis) -> tuple[Chart, ...]:
     measured = {
         words(name): figures
         for name, figures in analysis.equal_z.items()
         if figures.agreement is not None
     }
     if not measured:
-        return []
+        return ()
     rows = {
         name: tuple(_or(value, f.agreement) for value in (f.agreement, f.low, f.high))
         for name, f in measured.items()
@@ -83,12 +83,12 @@ def _agreement_chart(child: str, analysis: ChildAnalysis) -> list[Chart]:
     ceilings = {name: (_or(f.parent_ceiling), _or(f.child_ceiling)) for name, f in measured.items()}
     svg = charts.dots(child, rows, ceilings)
     alt = f"Agreement of parent and {child} per label; the table below has the figures."
-    return [Chart("Agreement at equal codes", svg, alt)]
+    return (Chart("Agreement at equal codes", svg, alt),)
 
 
-def _group_charts(child: str, analysis: ChildAnalysis) -> list[Chart]:
+def _group_charts(child: str, analysis: ChildAnalysis) -> tuple[Chart, ...]:
     fields = {
-        "weight_distance": ("Weights moved", "normalised distance of child and parent"),
+        "weight_distance": ("Weights moved", "normalised distance"),
         "reset_perceptual": ("Reset to the parent: image change", "perceptual distance"),
         "reset_fd": ("Reset to the parent: image quality lost", "rise of the Fréchet distance"),
     }
@@ -100,7 +100,7 @@ def _group_charts(child: str, analysis: ChildAnalysis) -> list[Chart]:
             told = ", ".join(f"{name} {significant(value)}" for name, value in there.items())
             svg = charts.bars(f"{child} {field}", there, unit=unit)
             drawn.append(Chart(title, svg, f"{title}, per group of weights: {told}."))
-    return drawn
+    return tuple(drawn)
 
 
 def _or(value: float | None, instead: float | None = None) -> float:

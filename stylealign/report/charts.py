@@ -87,7 +87,7 @@ def histogram(name: str, values: pd.Series, *, unit: str, threshold: float | Non
         if threshold is not None:
             axes.axvline(threshold, color=SECOND, linestyle="--")
 
-    return draw(f"histogram {name}", (440, 230), paint)
+    return draw(f"histogram {name}", (500, 220), paint)
 
 
 def dots(
@@ -107,7 +107,7 @@ def dots(
             side = ("parent", "child")[index]
             axes.plot(
                 marks, places, style, color=SECOND, markersize=7, fillstyle="none",
-                label=f"ceiling, {side} reader",
+                label=f"ceiling in {side}",
             )  # fmt: skip
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(places, list(rows), color=INK)
@@ -116,7 +116,7 @@ def dots(
         axes.grid(visible=False, axis="y")
         _legend_above(axes, 3)
 
-    return draw(f"dots {name}", (520, 64 + 30 * len(rows)), paint)
+    return draw(f"dots {name}", (480, 64 + 28 * len(rows)), paint)
 
 
 def bars(name: str, values: Mapping[str, float], *, unit: str) -> str:
@@ -130,9 +130,9 @@ def bars(name: str, values: Mapping[str, float], *, unit: str) -> str:
         axes.grid(visible=False, axis="y")
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_xlabel(unit)
-        axes.locator_params(axis="x", nbins=5)
+        axes.locator_params(axis="x", nbins=4)
 
-    return draw(f"bars {name}", (440, 52 + 24 * len(values)), paint)
+    return draw(f"bars {name}", (330, 52 + 22 * len(values)), paint)
 
 
 def reliability(name: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:

@@ -158,7 +158,7 @@ def describe_key_figures(sources: Sources) -> tuple[Fact, ...]:
     if transferred is not None:
         accepted = int(transferred.table()["accepted"].sum())
         share = percent(accepted / max(1, len(transferred)))
-        facts.append(Fact(f"labelled {child} images, {share} accepted", f"{accepted:,}"))
+        facts.append(Fact(f"accepted labelled images of {child}, {share} of all", f"{accepted:,}"))
     figures = sources.evaluations.get(child, ChildFigures())
     controls = control_labels(sources, child)
     gaps = [f.gap_closed for name, f in figures.labels.items() if name not in controls]

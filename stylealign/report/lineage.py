@@ -5,6 +5,7 @@ from typing import Final
 import yaml
 
 from stylealign.data.dataset import ImageDataset
+from stylealign.data.splits import SPLITS
 from stylealign.models import Model
 from stylealign.report.content import (
     Block,
@@ -55,7 +56,8 @@ def _data_card(sources: Sources, name: str) -> Card:
     if dataset is None:
         return _absent(name, f"prepare {name}")
     counts = dataset.manifest.counts
-    splits = " / ".join(f"{counts[split]:,} {split}" for split in counts if counts[split])
+    order = sorted(counts, key=lambda split: (*SPLITS, split).index(split))
+    splits = " / ".join(f"{counts[split]:,} {split}" for split in order if counts[split])
     return Card((), (*_set_facts(dataset), Fact("splits", splits)), title=name)
 
 
@@ -76,8 +78,9 @@ def _model_card(title: str, model: Model) -> Card:
         Fact("id", short_hash(config.id), is_hash=True),
         Fact("parent", short_hash(config.parent_id), is_hash=True) if config.parent_id else None,
         Fact("data", short_hash(config.data_hash), is_hash=True) if config.data_hash else None,
-        Fact("trained", f"{config.kimg:,.0f} kimg"),
-        Fact("generator", f"{size / 1e6:.2f} M weights, {config.resolution} px"),
+        Fact("trained", f"{config.kimg:g} kimg"),
+        Fact("weights", f"{size / 1e6:.2f} M"),
+        Fact("draws", f"{config.resolution} px"),
     ]
     return Card((), tuple(fact for fact in facts if fact), title=title)
 

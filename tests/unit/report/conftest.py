@@ -101,7 +101,7 @@ def build_project(
     artifacts, side = root / "artifacts", parent.config.resolution
     for name, (domain, seed) in DOMAINS.items():
         prepare(
-            ProceduralSource(domain, num_images, seed=seed, resolution=side),
+            ProceduralSource(domain, num_images, seed=seed, resolution=max(32, side)),
             artifacts / "prepare" / name,
             resolution=side,
             schema=parse_schema(label_schema(domain)),
