@@ -121,8 +121,12 @@ class NumpyArray(Record):
 
 def check_sizes(sizes: object) -> None:
     """Refuse what is no tuple of a few non-negative integers."""
-    is_fine = isinstance(sizes, tuple) and len(sizes) <= _MAX_DIMENSIONS
-    if not is_fine or not all(type(size) is int and 0 <= size < 2**40 for size in sizes):
+    is_fine = (
+        isinstance(sizes, tuple)
+        and len(sizes) <= _MAX_DIMENSIONS
+        and all(type(size) is int and 0 <= size < 2**40 for size in sizes)
+    )
+    if not is_fine:
         raise CheckpointError("sizes or strides are no tuple of a few non-negative integers")
 
 
@@ -165,8 +169,9 @@ def rebuild_parameter(arguments: tuple[Any, ...]) -> StoredTensor:
 
 def storage_of(persistent_id: object) -> tuple[str, Storage]:
     """Key and description of the storage that a torch file's persistent id asks for."""
-    is_tuple = isinstance(persistent_id, tuple) and len(persistent_id) >= 5
-    kind, storage_type, key, _, count = persistent_id[:5] if is_tuple else (None,) * 5
+    if not isinstance(persistent_id, tuple) or len(persistent_id) < 5:
+        raise CheckpointError("a persistent id names no storage")
+    kind, storage_type, key, _, count = persistent_id[:5]
     if kind != "storage" or not isinstance(storage_type, Global) or not isinstance(key, str):
         raise CheckpointError("a persistent id names no storage")
     check_sizes((count,))

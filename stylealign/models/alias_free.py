@@ -1,6 +1,7 @@
 """The synthesis network of StyleGAN3-T and -R, for inference."""
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -166,7 +167,7 @@ class AliasFreeSynthesis(nn.Module):
             raise ValueError(message)
         styles = {"input": self.input.affine(w_plus[:, 0])}
         for index, (name, layer) in enumerate(self.layers.items(), start=1):
-            styles[name] = layer.affine(w_plus[:, index])
+            styles[name] = cast("AliasFreeLayer", layer).affine(w_plus[:, index])
         return styles
 
     def forward(

@@ -42,6 +42,7 @@ class DiscriminatorBlock(nn.Module):
             )
 
     def forward(self, x: Tensor | None, image: Tensor) -> Tensor:
+        """Features at half the resolution, of those from above and, where used, of the image."""
         if self.fromrgb is not None:
             rgb = self.fromrgb(image)
             x = rgb if x is None else x + rgb
@@ -93,6 +94,7 @@ class Discriminator(nn.Module):
         self.register_buffer("kernel", blur_kernel(), persistent=False)
 
     def forward(self, images: Images, c: Labels | None = None) -> Logits:
+        """Logits of images: [N, channels, R, R] -> [N, 1]."""
         features = self.features(images)
         logits = self.out(self.fc(features.flatten(1)))
         if self.mapping is not None:
@@ -106,19 +108,24 @@ class Discriminator(nn.Module):
         if tuple(images.shape[1:]) != expected:
             message = f"expected images of shape [N, {expected}], got {tuple(images.shape)}"
             raise ValueError(message)
-        x, image = None, images
+        image = images
+        x: Tensor | None = None
         is_skip = self.config.discriminator_architecture == "skip"
         for block in self.blocks.values():
             x = block(x, image)
             if is_skip:
                 image = downsample(image, self.kernel)
+        if x is None:
+            message = "a discriminator has at least one block"
+            raise ValueError(message)
+        features: Tensor = x
         if self.fromrgb is not None:
-            x = x + self.fromrgb(image)
+            features = features + self.fromrgb(image)
         if self.config.mbstd_num_channels:
-            x = append_minibatch_stddev(
-                x, self.config.mbstd_group_size, self.config.mbstd_num_channels
+            features = append_minibatch_stddev(
+                features, self.config.mbstd_group_size, self.config.mbstd_num_channels
             )
-        return self.conv(x)
+        return self.conv(features)
 
 
 def append_minibatch_stddev(x: Tensor, group_size: int | None, num_channels: int) -> Tensor:

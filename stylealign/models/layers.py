@@ -42,6 +42,7 @@ class EqualizedLinear(nn.Module):
         self.weight_gain = lr_multiplier / math.sqrt(in_features)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Multiply, add and, with `is_activated`, rectify."""
         gain = LRELU_GAIN if self.is_activated else 1.0
         x = torch.addmm(
             self.bias, x, self.weight.t(), beta=self.bias_gain * gain, alpha=self.weight_gain * gain
@@ -81,6 +82,7 @@ class EqualizedConv(nn.Module):
         self.weight_gain = activation_gain * gain / math.sqrt(in_channels * kernel_size**2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve, filtered and halved with `is_down`, and rectify."""
         size = self.weight.shape[-1]
         weight = self.weight * self.weight_gain
         bias = None if self.bias is None else self.bias * self.bias_gain
@@ -132,6 +134,7 @@ class StyledConv(nn.Module):
         self.clamp = clamp
 
     def forward(self, x: Tensor, style: Tensor, noise: str | Tensor) -> Tensor:
+        """Convolve under a style; `noise` is its map, or "const", "random" or "none"."""
         power = self.weight.square().sum(dim=[2, 3])
         demodulation = (
             LRELU_GAIN * torch.addmm(style.new_tensor(1e-8), style.square(), power.t()).rsqrt()
@@ -177,6 +180,7 @@ class ToRGB(nn.Module):
         self.clamp = clamp
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """This resolution's contribution to the image."""
         weight = self.weight.flatten(1) * (style * self.weight_gain)[:, None, :]
         image = torch.baddbmm(self.bias[:, None], weight, x.flatten(2))
         image = image.unflatten(2, x.shape[2:])

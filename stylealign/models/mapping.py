@@ -1,10 +1,12 @@
 """The mapping network: z (and class) to w."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
-from stylealign.models.layers import EqualizedLinear
 from stylealign.models.latents import Labels
+from stylealign.models.layers import EqualizedLinear
 
 
 def normalize_second_moment(x: Tensor) -> Tensor:
@@ -30,10 +32,14 @@ class Mapping(nn.Module):
         widths = [z_dim + (w_dim if c_dim else 0)] + [w_dim] * num_layers
         self.layers = nn.ModuleList(
             EqualizedLinear(i, o, is_activated=True, lr_multiplier=lr_multiplier)
-            for i, o in zip(widths[:-1], widths[1:], strict=True)
+            for i, o in pairwise(widths)
         )
 
     def forward(self, z: Tensor | None, c: Labels | None = None) -> Tensor:
+        """Codes w of z and class.
+
+        Raises: ValueError if one that the network needs is missing or of another width.
+        """
         parts = []
         if self.z_dim:
             if z is None or z.shape[1] != self.z_dim:

@@ -1,8 +1,9 @@
 """The synthesis network: w_plus to images."""
 
-from typing import Literal
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
 
 from stylealign.models.config import ModelConfig
@@ -22,14 +23,17 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, resolution: int) -> None:
         super().__init__()
         width, w_dim = config.channels[resolution], config.w_dim
-        options = {"has_noise": config.noise, "clamp": config.conv_clamp}
+        layer = partial(
+            StyledConv, w_dim=w_dim, resolution=resolution, has_noise=config.noise,
+            clamp=config.conv_clamp,
+        )  # fmt: skip
         self.const = None
         if resolution == 4:
             self.const = nn.Parameter(standard_normal(width, 4, 4))
         else:
             below = config.channels[resolution // 2]
-            self.conv0 = StyledConv(below, width, w_dim, resolution, is_up=True, **options)
-        self.conv1 = StyledConv(width, width, w_dim, resolution, **options)
+            self.conv0 = layer(below, width, is_up=True)
+        self.conv1 = layer(width, width)
         self.torgb = ToRGB(width, config.img_channels, w_dim, clamp=config.conv_clamp)
 
     @property
@@ -54,6 +58,11 @@ class Synthesis(nn.Module):
         )
         self.register_buffer("kernel", blur_kernel(gain=4.0), persistent=False)
 
+    def named_blocks(self) -> Iterator[tuple[str, Block]]:
+        """Blocks by name, 4x4 first."""
+        for name, block in self.blocks.items():
+            yield name, cast("Block", block)
+
     def styles(self, w_plus: WPlus) -> dict[str, Tensor]:
         """Raw outputs of the affine layers: the style space S, by layer name.
 
@@ -66,7 +75,7 @@ class Synthesis(nn.Module):
             )
             raise ValueError(message)
         styles, index = {}, 0
-        for block_name, block in self.blocks.items():
+        for block_name, block in self.named_blocks():
             for offset, layer_name in enumerate(block.layer_names):
                 layer = getattr(block, layer_name)
                 styles[f"{block_name}.{layer_name}"] = layer.affine(w_plus[:, index + offset])
@@ -98,10 +107,10 @@ class Synthesis(nn.Module):
         feature map of each block by block name.
         """
         maps = noise_maps or {}
-        x = image = None
-        for block_name, block in self.blocks.items():
+        x = image = self.kernel.new_empty(0)
+        for block_name, block in self.named_blocks():
             if block.const is not None:
-                batch = len(styles[f"{block_name}.conv1"])
+                batch = styles[f"{block_name}.conv1"].shape[0]
                 x = block.const.expand(batch, -1, -1, -1)
             for layer_name in block.layer_names[:-1]:
                 name = f"{block_name}.{layer_name}"
@@ -109,5 +118,5 @@ class Synthesis(nn.Module):
             if taps is not None:
                 taps[block_name] = x
             rgb = block.torgb(x, styles[f"{block_name}.torgb"])
-            image = rgb if image is None else upsample(image, self.kernel) + rgb
+            image = rgb if block.const is not None else upsample(image, self.kernel) + rgb
         return image

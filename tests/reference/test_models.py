@@ -154,3 +154,27 @@ def test_rosinality_truncation_styles_and_logits_agree():
     assert near(truncated, expected["g_ema/img_psi0.7"], 5e-5)
     assert near(free, expected["g_ema/img_wplus"], 5e-5)
     assert near(loaded.discriminator(images), expected["g_ema/logits"], 1e-5)
+
+
+def test_stylegan3_styles_images_and_logits_agree():
+    expected, loaded = numbers("sg3t_r32"), model("sg3t_r32.pkl")
+    w_plus = loaded.generator.mapping(torch.tensor(expected["z"]))
+
+    styles, images = loaded.generator.styles(w_plus), loaded.generator.synthesis(w_plus)
+
+    assert near(w_plus, expected["w_psi1"], 1e-5)
+    assert all(near(s, expected[f"style/{name}.affine"], 1e-5) for name, s in styles.items())
+    assert near(images, expected["img_psi1"], 5e-5)
+    assert near(loaded.discriminator(images), expected["logits"], 1e-5)
+
+
+def test_stylegan3_images_agree_under_truncation_and_a_users_transform():
+    expected = numbers("sg3t_r32")
+    generator = load_model(FOLDER / "sg3t_r32.pkl").generator
+
+    truncated = generator(torch.tensor(expected["z"]), truncation_psi=0.7)
+    generator.synthesis.input.transform.copy_(torch.tensor(expected["transform"]))
+    transformed = generator(torch.tensor(expected["z"]))
+
+    assert near(truncated, expected["img_psi0.7"], 5e-5)
+    assert near(transformed, expected["img_psi1_transformed"], 5e-5)

@@ -11,9 +11,7 @@ from stylealign.models.resampling import upfirdn2d
 
 FOLDER = Path(__file__).parent
 CASES = [
-    case
-    for case in json.loads((FOLDER / "upfirdn2d_cases.json").read_text())
-    if "func" not in case
+    case for case in json.loads((FOLDER / "upfirdn2d_cases.json").read_text()) if "func" not in case
 ]
 
 
