@@ -49,14 +49,53 @@ Overrides = Annotated[
 @app.command(rich_help_panel=MAKE)
 def init(
     folder: Annotated[Path, typer.Argument(help="New or empty folder.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Labelled images: folder, zip or Parquet.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Their labels: CSV, JSONL or Parquet.")
+    ] = None,
+    child: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=IMAGES", help="Images of a new domain; no labels needed."),
+    ] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=IMAGES,LABELS", help="Labelled ones, for scores alone."),
+    ] = None,
+    oracle: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=IMAGES,LABELS", help="More of them, to compare with."),
+    ] = None,
+    parent: Annotated[
+        str, typer.Option(help="Model folder, .pkl, .pt, `models:/name@alias`, or `train`.")
+    ] = "",
+    resolution: Annotated[
+        int | None, typer.Option(min=8, help="Side of all images; a parent brings its own.")
+    ] = None,
+    licence: Annotated[
+        list[str] | None, typer.Option(metavar="[SET=]TEXT", help="Of all sets, or of one.")
+    ] = None,
+    params: Annotated[
+        Path | None, typer.Option(help="YAML whose values go over params.yaml.")
+    ] = None,
 ) -> None:
     """Make a project of your own: params.yaml, dvc.yaml, prefect.yaml, in git and DVC.
 
-    The stages are those of the demo; put your images under `data/raw/` and say so in `params.yaml`.
-    """
-    from flows.init import create_project
+    Without options it holds the demo. With your images it holds copies of them, versioned by DVC,
+    and a label schema read off your label table, for you to check.
 
-    create_project(folder)
+    Example: `stylealign init faces --images faces.zip --labels faces.csv --child
+    portraits=portraits.zip --resolution 64 --licence "CC BY 4.0"`
+    """
+    from flows.init import ProjectPlan, create_project
+    from flows.own_data import read_own_data
+
+    own = read_own_data(images, labels, child or [], oracle or [], test or [], licence or [])
+    if own.sets and not licence and sys.stdin.isatty():
+        answer = typer.prompt("Licence of these images", default="unknown")
+        own.licences.update(dict.fromkeys(own.licences, answer))
+    create_project(folder, ProjectPlan(own, parent, resolution, params))
 
 
 @app.command(rich_help_panel=MAKE)

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.project import enter_project
+from flows.project import find_model
 from stylealign.errors import DataError
 
 models = typer.Typer(rich_markup_mode="markdown")
@@ -174,19 +174,6 @@ def convert(
     ancestor = find_model(parent) if parent else None
     config = convert_checkpoint(find_model(file), out, parent=ancestor, domain=domain)
     show(f"model {config.id[:12]}, {config.resolution} pixels; {out}")
-
-
-def find_model(reference: str) -> Path:
-    """Where a model lies; one of a registry is fetched from the project in this folder.
-
-    Raises: CheckpointError if the registry has no such model.
-    """
-    if not reference.startswith("models:/"):
-        return Path(reference)
-    enter_project()
-    from tasks.registry import resolve_model
-
-    return resolve_model(reference)[0]
 
 
 def show(text: str) -> None:

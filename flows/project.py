@@ -71,3 +71,16 @@ def project_lock(root: Path) -> Generator[None]:
         yield
     finally:
         lock.release()
+
+
+def find_model(reference: str) -> Path:
+    """Where a model lies; one of a registry is fetched from the project in this folder.
+
+    Raises: CheckpointError if the registry has no such model.
+    """
+    if not reference.startswith("models:/"):
+        return Path(reference)
+    enter_project()
+    from tasks.registry import resolve_model
+
+    return resolve_model(reference)[0]

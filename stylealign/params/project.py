@@ -70,7 +70,8 @@ class Params(Section):
         for child, params in self.train_child.items():
             named[f"train_child.{child}.dataset"] = params.dataset
         for child, sets in self.evaluate.children.items():
-            named[f"evaluate.children.{child}.oracle"] = sets.oracle
+            if sets.oracle is not None:
+                named[f"evaluate.children.{child}.oracle"] = sets.oracle
             named[f"evaluate.children.{child}.test"] = sets.test
             if child not in self.train_child:
                 message = f"evaluate.children names {child!r}, train_child has no such child"

@@ -1,0 +1,83 @@
+"""Readers of child domains: fitted on what was transferred, registered once they read again."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types.schema import ColSpec, DataType, Schema
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from stylealign.data.dataset import open_dataset
+from stylealign.errors import CheckpointError
+from stylealign.images import encode_png
+from stylealign.metrics.readers import fit_reader, load_reader
+from stylealign.params import EvaluateParams
+from tasks.devices import compute
+from tasks.layout import artifact
+from tasks.progress import progress
+from tasks.readers import labelled_images
+from tasks.registry import CHALLENGER, CHAMPION, NUM_PROBES, registered_name
+
+READABLE = ("class", "multilabel", "continuous", "ordinal")
+"""Types of label that a reader reads; points, boxes and masks it leaves alone."""
+
+
+@task(cache_policy=NO_CACHE)
+def save_reader(params: EvaluateParams, child: str, transferred: Path, num_threads: int) -> Path:
+    """Fit the reader that users get: the data route's, on all rows and all transferred labels."""
+    schema = open_dataset(transferred).schema
+    known = {name: spec for name, spec in schema.items() if spec.type in READABLE}
+    rows = labelled_images(transferred, list(known), None)
+    folder = artifact("evaluate", child) / "reader"
+    with (
+        compute(num_threads),
+        progress(f"reader of {child}", params.num_steps, unit="steps") as bar,
+    ):
+        fit_reader(
+            rows.images,
+            rows.labels,
+            known,
+            seed=params.seeds[0],
+            num_steps=params.num_steps,
+            on_step=lambda _step: bar.advance(),
+        ).save(folder)
+    return folder
+
+
+@task(cache_policy=NO_CACHE)
+def register_reader(child: str, folder: Path, transferred: Path, reasons: list[str]) -> str:
+    """Register a reader as `<project>-<child>-reader`; champion if nothing speaks against it.
+
+    Raises: CheckpointError if the version that comes back reads other labels.
+    """
+    name, client = f"{registered_name(child)}-reader", MlflowClient()
+    info = mlflow.pyfunc.log_model(
+        name="reader",
+        python_model=str(Path(__file__).with_name("served_reader.py")),
+        artifacts={"reader": str(folder)},
+        signature=ModelSignature(inputs=Schema([ColSpec(DataType.binary, "image")])),
+        pip_requirements=[f"stylealign=={version('stylealign')}"],
+        registered_model_name=name,
+    )
+    number = str(info.registered_model_version)
+    require_same_reading(f"models:/{name}/{number}", folder, transferred)
+    client.set_registered_model_alias(name, CHALLENGER if reasons else CHAMPION, number)
+    if reasons:
+        client.set_model_version_tag(name, number, "rejected_because", "; ".join(reasons))
+    return number
+
+
+def require_same_reading(uri: str, folder: Path, images: Path) -> None:
+    """Load a registered reader the way a user does, and compare its labels with the folder's.
+
+    Raises: CheckpointError if they differ.
+    """
+    pixels = open_dataset(images).images(range(NUM_PROBES))
+    table = pd.DataFrame({"image": [encode_png(image) for image in pixels]})
+    again = mlflow.pyfunc.load_model(uri).predict(table)
+    if not load_reader(folder).predict(pixels).equals(again):
+        raise CheckpointError(f"{uri!r} reads other labels than {str(folder)!r}: not registered")
