@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help venv demo results test test-slow bench lint format clean
+.PHONY: help venv demo results test test-slow lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list.
@@ -23,17 +23,17 @@ $(STAMP): constraints.txt pyproject.toml
 demo: $(STAMP)  ## Run the whole pipeline on the shipped parent and the procedural domains, in minutes.
 	$(BIN)/stylealign demo
 
-results: $(STAMP)  ## The longer runs behind every figure in the docs.
-	$(BIN)/stylealign results
+results: $(STAMP)  ## The longer runs behind every figure in the docs: many hours, resumable.
+	$(BIN)/python -m benchmarks.results
+	$(BIN)/python -m benchmarks.recipes
+	@echo "figures: build/results/metrics/*.json, report: build/results/artifacts/report/index.html,"
+	@echo "table of recipes: printed above, runs in build/recipes/*.json"
 
 test: $(STAMP)  ## The quick suite: laws, golden data, one real pass of each flow.
 	$(BIN)/python -m pytest
 
 test-slow: $(STAMP)  ## The slow suite: schedules, kill tests, Ray, long runs.
 	$(BIN)/python -m pytest -m "slow and not gpu and not network" --timeout 1800
-
-bench: $(STAMP)  ## The speed comparisons.
-	$(BIN)/python -m pytest tests/bench -m "slow or not slow" -s --timeout 3600
 
 lint: $(STAMP)  ## Style, types, layers, spelling.
 	$(BIN)/ruff check .

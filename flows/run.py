@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
@@ -34,6 +35,7 @@ def run_stage(stage: str, name: str, overrides: Sequence[str]) -> None:
     Raises: StyleAlignError for anything the user can mend.
     """
     params = load_params(Path("params.yaml"), overrides)
+    require_version(params)
     require_name(stage, name, params)
     root = enter_project()
     start_server(root)
@@ -58,12 +60,25 @@ def require_name(stage: str, name: str, params: Params) -> None:
         raise ParamsError(f"stage {stage!r} takes {wanted}, got {name!r}")
 
 
+def require_version(params: Params) -> None:
+    """Check that the installed package is the one that the project's artifacts were made with.
+
+    Raises: ParamsError that says how to go on with either.
+    """
+    wanted, installed = params.project.version, version("stylealign")
+    if wanted not in (None, installed):
+        raise ParamsError(
+            f"project.version is {wanted!r}, but stylealign {installed} is installed: set "
+            f"project.version to {installed} to make all stages anew, or install {wanted}"
+        )
+
+
 def run_pipeline(root: Path) -> None:
     """`dvc repro`, then the headline figures and the path of the report.
 
     Raises: StyleAlignError if a stage failed or the project is in use.
     """
-    load_params(root / "params.yaml")
+    require_version(load_params(root / "params.yaml"))
     enter_project(root)
     require_repository(root)
     with project_lock(root):

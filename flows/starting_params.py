@@ -58,10 +58,8 @@ def fill_params(
 
     `parent` is the model that is given, None where the parent is trained.
     """
-    # straight after the name, so that comments stay where they belong
-    tree["project"] = {"name": slug(name), "version": version("stylealign")} | {
-        key: value for key, value in tree["project"].items() if key != "name"
-    }
+    tree["project"]["name"] = slug(name)
+    tree["project"].insert(1, "version", version("stylealign"))
     if not own.children:
         return
     starter = read_tree(STARTER)

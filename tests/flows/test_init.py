@@ -1,0 +1,175 @@
+"""`stylealign init` on own images: params that load, a graph that DVC reads, a clean git."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from flows.init import ProjectPlan, create_project
+from flows.own_data import OwnData, read_own_data
+from flows.run import require_version
+from flows.starting_params import merge
+from stylealign.data.procedural import draw_attributes, render
+from stylealign.errors import DataError, ParamsError, StyleAlignError
+from stylealign.images import encode_png
+from stylealign.params import load_params
+
+from .conftest import dvc, git, tiny_parent
+
+LABELS = ["yaw", "glasses"]
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch):
+    """What `enter_project` sets is put back, and git needs no user of this machine."""
+    for name in ("PREFECT_HOME", "PREFECT_PROFILES_PATH", "MLFLOW_TRACKING_URI", "PATH"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory) -> Path:
+    """Images and label tables as a user has them."""
+    folder = tmp_path_factory.mktemp("raw")
+    for name, domain, seed in (("faces", "people", 1), ("cats", "cats", 2), ("seen", "cats", 3)):
+        table = draw_attributes(domain, 24, seed=seed)
+        (folder / name).mkdir()
+        for row, image in enumerate(render(domain, table, 32)):
+            (folder / name / f"{row}.png").write_bytes(encode_png(image))
+        files = [f"{row}.png" for row in range(len(table))]
+        table[LABELS].assign(file=files).to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+def own_data(raw: Path, **changes) -> OwnData:
+    """The options of `init` for these images."""
+    options: dict = {
+        "images": raw / "faces",
+        "labels": raw / "faces.csv",
+        "children": [f"cats={raw / 'cats'}"],
+        "oracles": [],
+        "tests": [f"cats={raw / 'seen'},{raw / 'seen.csv'}"],
+        "licences": ["faces=CC0"],
+    }
+    return read_own_data(**options | changes)
+
+
+@pytest.fixture(scope="module")
+def made(raw, tmp_path_factory) -> Path:
+    """A project on these images, its parent to be trained."""
+    folder = tmp_path_factory.mktemp("made") / "project"
+    create_project(folder, ProjectPlan(own_data(raw), resolution=32))
+    return folder
+
+
+def test_the_params_load_and_hold_what_the_table_says(made):
+    params = load_params(made / "params.yaml")
+
+    assert params.prepare["faces"].label_schema["yaw"]["mirror"] == "negate"
+    assert params.transfer.labels == tuple(LABELS) == params.evaluate.labels
+    assert params.train_parent.architecture is not None
+    assert params.evaluate.children["cats"].oracle is None
+    assert params.prepare["cats"].label_schema == {}
+    assert params.prepare["cats_test"].split.test == 1
+
+
+def test_dvc_watches_the_originals_and_trains_the_parent(made):
+    graph = yaml.safe_load((made / "dvc.yaml").read_text())["stages"]
+
+    stale = json.loads(dvc(made, "status", "--json"))
+
+    assert "frozen" not in graph["train_parent"]
+    assert {"prepare@faces", "prepare@cats", "train_parent", "evaluate", "report"} <= set(stale)
+    assert (made / "data/raw/faces.dvc").exists()
+
+
+def test_everything_is_committed_but_the_images(made):
+    assert git(made, "status", "--porcelain") == ""
+    assert not [name for name in git(made, "ls-files").splitlines() if name.endswith(".png")]
+
+
+def test_a_licence_that_nobody_gave_is_flagged(made):
+    listed = (made / "data/sources.yaml").read_text()
+
+    assert yaml.safe_load(listed)["faces"]["licence"] == "CC0"
+    assert yaml.safe_load(listed)["cats"]["licence"] == "unknown"
+    assert listed.count("FIND OUT") == 2
+
+
+def test_a_given_parent_is_converted_and_watched_by_dvc(raw, tmp_path):
+    tiny_parent(tmp_path / "model")
+
+    create_project(tmp_path / "own", ProjectPlan(own_data(raw), parent=str(tmp_path / "model")))
+
+    assert load_params(tmp_path / "own/params.yaml").prepare["cats"].resolution == 32
+    assert (tmp_path / "own/models/parent.dvc").exists()
+    assert "train_parent" not in yaml.safe_load((tmp_path / "own/dvc.yaml").read_text())["stages"]
+
+
+def test_another_resolution_than_the_parents_is_refused_before_anything_is_made(raw, tmp_path):
+    tiny_parent(tmp_path / "model")
+    plan = ProjectPlan(own_data(raw), parent=str(tmp_path / "model"), resolution=64)
+
+    with pytest.raises(ParamsError, match="the parent draws 32 pixels, --resolution asks for 64"):
+        create_project(tmp_path / "own", plan)
+
+    assert not (tmp_path / "own").exists()
+
+
+def test_an_overlay_goes_over_the_params_and_a_mistyped_key_is_named(raw, tmp_path):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("invert: {num_stpes: 3}")
+
+    with pytest.raises(ParamsError, match=r"unknown key 'invert.num_stpes'"):
+        create_project(tmp_path / "own", ProjectPlan(own_data(raw), "", 32, overlay))
+
+
+def test_merging_replaces_leaves_and_keeps_the_rest():
+    tree = {"a": {"b": 1, "c": [1, 2]}, "d": 4}
+
+    merge(tree, {"a": {"c": [3]}, "d": {"e": 5}})
+
+    assert tree == {"a": {"b": 1, "c": [3]}, "d": {"e": 5}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"children": []}, "at least one --child"),
+        ({"children": ["cats"]}, "--child reads NAME=IMAGES, got 'cats'"),
+        ({"images": None}, "--labels describe --images"),
+        ({"tests": ["dogs=a,b"]}, "child 'dogs' needs its --child"),
+        ({"tests": ["cats=a"]}, "--test reads NAME=IMAGES,LABELS"),
+        ({"licences": ["dogs=CC0"]}, "--licence names 'dogs'"),
+    ],
+)
+def test_options_that_contradict_each_other_are_named(raw, changes, said):
+    with pytest.raises(ParamsError, match=said):
+        own_data(raw, **changes)
+
+
+def test_a_place_without_images_is_named(raw, tmp_path):
+    with pytest.raises(DataError, match="holds no image"):
+        own_data(raw, children=[f"cats={tmp_path}"])
+
+
+def test_test_labels_must_mean_what_the_parents_mean(raw, tmp_path):
+    table = pd.read_csv(raw / "seen.csv", dtype=str)
+    table["glasses"] = np.where(table.index == 3, "monocle", table["glasses"])
+    table.to_csv(tmp_path / "odd.csv", index=False)
+    own = own_data(raw, tests=[f"cats={raw / 'seen'},{tmp_path / 'odd.csv'}"])
+
+    with pytest.raises(DataError, match="'monocle'"):
+        create_project(tmp_path / "own", ProjectPlan(own, resolution=32))
+
+
+def test_a_project_of_another_version_says_how_to_go_on(made):
+    params = load_params(made / "params.yaml", ["project.version=0.0.1"])
+
+    with pytest.raises(StyleAlignError, match=r"'0\.0\.1', but stylealign .* is installed"):
+        require_version(params)
