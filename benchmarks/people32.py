@@ -33,7 +33,7 @@ NUM_IMAGES = 20_000
 SEED = 1
 PHASES = {
     "draw": Recipe(
-        total_kimg=240, tick_kimg=4, batch_size=16, seed=SEED, g_lr=2e-3, d_lr=2e-3,
+        total_kimg=372, tick_kimg=4, batch_size=16, seed=SEED, g_lr=2e-3, d_lr=2e-3,
         r1_gamma=0.3, ema_kimg=3,
     ),
 }  # fmt: skip
