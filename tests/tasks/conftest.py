@@ -1,0 +1,51 @@
+"""Tiny related models and a folder of images, one of them broken."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from stylealign.checkpoints import load_model, save_model
+from stylealign.data.procedural import draw_attributes, render
+from stylealign.images import encode_png
+from stylealign.models import Model, ModelConfig
+
+NUM_IMAGES = 5
+WIDTHS = {4: 8, 8: 8, 16: 8}
+
+
+def new_model(seed: int) -> Model:
+    """An untrained model of 16 pixels."""
+    torch.manual_seed(seed)
+    config = ModelConfig(
+        resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2, channels=WIDTHS, noise=False
+    )
+    return Model.new(config)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, Path]:
+    """A parent, its child, and a stranger."""
+    folder = tmp_path_factory.mktemp("models")
+    places = {name: folder / name for name in ("parent", "child", "stranger")}
+    save_model(new_model(0), places["parent"])
+    save_model(new_model(1), places["stranger"])
+    child = load_model(places["parent"])
+    with torch.no_grad():
+        for weight in child.generator.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    child.config = child.config.model_copy(update={"parent_id": child.config.id})
+    save_model(child, places["child"])
+    return places
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """Images of 32 pixels, one of them broken."""
+    folder = tmp_path / "images"
+    (folder / "inner").mkdir(parents=True)
+    table = draw_attributes("people", NUM_IMAGES, seed=0)
+    for row, pixels in enumerate(render("people", table, 32)):
+        (folder / "inner" / f"{row}.png").write_bytes(encode_png(pixels))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
