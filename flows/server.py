@@ -21,6 +21,16 @@ from stylealign.errors import StyleAlignError
 START_TIMEOUT_SEC = 180
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ash", "ksh"}
 
+_SCHEDULING = (
+    "SCHEDULER", "LATE_RUNS", "FOREMAN", "PAUSE_EXPIRATIONS", "CANCELLATION_CLEANUP",
+    "CLEANUP_RECONCILER", "TRIGGERS",
+)  # fmt: skip
+_SHORT_LIVED = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _SCHEDULING} | {
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_UI_ENABLED": "false",
+}
+"""What a server that serves one pipeline run can do without: it would take its CPU time."""
+
 
 def start_server(
     root: Path, owner: int | None = None, *, port: int = 0, has_ui: bool = False
@@ -30,7 +40,7 @@ def start_server(
     Returns at once, so that the caller can import its heavy packages while the server comes up;
     `wait_for_server` follows. The owner is the command the user typed: `dvc repro` where a stage
     was started by DVC, this process otherwise. All stages of one `dvc repro` share one server,
-    and it ends with them. Port 0 = a free one.
+    and it ends with them. Port 0 = a free one. A server with pages also keeps schedules.
     """
     if os.environ.get("PREFECT_API_URL"):
         return os.environ["PREFECT_API_URL"]
@@ -109,6 +119,7 @@ def _runs(pid: int) -> bool:
 def _start(root: Path, owner: int, port: int, has_ui: bool) -> str:
     port = require_port(port) if port else free_port()
     url = f"http://127.0.0.1:{port}/api"
+    settings = {"PREFECT_API_URL": url} | ({} if has_ui else _SHORT_LIVED)
     command = [sys.executable, "-m", "flows.server", "--port", str(port), "--owner", str(owner)]
     with (root / STATE / "server.log").open("wb") as output:
         # a session of its own: Ctrl-C goes to the stage, which still wants to report its end
@@ -117,7 +128,7 @@ def _start(root: Path, owner: int, port: int, has_ui: bool) -> str:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=os.environ | {"PREFECT_API_URL": url, "PREFECT_UI_ENABLED": str(has_ui).lower()},
+            env=os.environ | settings,
             start_new_session=True,
         )
     record = {"pid": server.pid, "owner": owner, "url": url}
@@ -140,10 +151,13 @@ def serve_for(port: int, owner: int) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    owning = psutil.Process(owner)
+    from flows.recovery import recovering
+
+    owning, app = psutil.Process(owner), create_app()
+    app.router.lifespan_context = recovering(app.router.lifespan_context)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(),
+            app,
             host="127.0.0.1",
             port=port,
             log_level="warning",

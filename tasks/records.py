@@ -56,7 +56,8 @@ def recorded(
 
     Inputs are logged with the content hash that DVC knows them by.
     """
-    mlflow.set_experiment(project_name())
+    experiment = mlflow.set_experiment(project_name())
+    end_killed_runs(experiment.experiment_id, stage, name)
     title = f"{stage}@{name}" if name else stage
     with mlflow.start_run(run_name=title) as run:
         mlflow.set_tags({"stage": stage, "name": name, "git_commit": git_commit()})
@@ -66,6 +67,17 @@ def recorded(
             dataset = MetaDataset(source, name=path.as_posix(), digest=digest(path))
             mlflow.log_input(dataset, context=context)
         yield Record(run.info.run_id)
+
+
+def end_killed_runs(experiment: str, stage: str, name: str) -> None:
+    """Mark the runs of this stage that still count as running: their process is gone.
+
+    A stage of a project runs once at a time, so what runs while it starts was killed.
+    """
+    client = MlflowClient()
+    running = f"attributes.status = 'RUNNING' and tags.stage = '{stage}' and tags.name = '{name}'"
+    for run in client.search_runs([experiment], running):
+        client.set_terminated(run.info.run_id, "KILLED")
 
 
 def project_name() -> str:

@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from stylealign.checkpoints import load_model
 from stylealign.errors import CheckpointError
 from stylealign.images import encode_png, to_uint8
+from stylealign.models import Model
 from tasks.records import project_name
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -52,6 +53,7 @@ def register_challenger(child: str, folder: Path) -> str:
         python_model=str(Path(__file__).with_name("served_model.py")),
         artifacts={"model": str(folder)},
         signature=SIGNATURE,
+        input_example=codes_table(probe_codes(load_model(folder), 1)),
         pip_requirements=[f"stylealign=={version('stylealign')}"],
         registered_model_name=name,
     )
@@ -83,14 +85,23 @@ def require_same_drawing(uri: str, folder: Path) -> None:
     Raises: CheckpointError if they differ.
     """
     model = load_model(folder)
-    rng = torch.Generator().manual_seed(0)
-    codes = torch.randn(NUM_PROBES, model.config.z_dim, generator=rng)
+    codes = probe_codes(model, NUM_PROBES)
     with torch.inference_mode():
         images = to_uint8(model.generator.synthesis(model.generator.mapping(codes)))
-    table = pd.DataFrame({"code": codes.numpy().astype(np.float64).tolist()})
-    drawn = mlflow.pyfunc.load_model(uri).predict(table)["image"].tolist()
+    drawn = mlflow.pyfunc.load_model(uri).predict(codes_table(codes))["image"].tolist()
     if drawn != [encode_png(image) for image in images]:
         raise CheckpointError(f"{uri!r} draws other images than {str(folder)!r}: not registered")
+
+
+def probe_codes(model: Model, num: int) -> torch.Tensor:
+    """The same few z codes each time."""
+    rng = torch.Generator().manual_seed(0)
+    return torch.randn(num, model.config.z_dim, generator=rng)
+
+
+def codes_table(codes: torch.Tensor) -> pd.DataFrame:
+    """Codes as the registered model takes them."""
+    return pd.DataFrame({"code": codes.numpy().astype(np.float64).tolist()})
 
 
 def resolve_model(reference: str) -> tuple[Path, str]:
