@@ -6,21 +6,20 @@ from prefect import flow
 
 from stylealign.params import Params
 from tasks.devices import choose_device
-from tasks.layout import artifact, scratch_folder
+from tasks.layout import child_places
 from tasks.records import recorded
 from tasks.transfer import count_accepted, fit_instruments, transfer_labels
+from tasks.verdicts import kept_shares
 
 
 @flow(name="transfer")
 def transfer(params: Params, name: str) -> Path:
     """Carry the parent's labels to one child's images, with a confidence for each."""
-    section, folder, codes = params.transfer, artifact("transfer", name), artifact("invert")
-    child, images = artifact("train_child", name), artifact("prepare", params.invert.dataset)
-    translated, scratch = artifact("translate", name), scratch_folder("transfer", name)
-    parent, device = Path(params.train_parent.model), choose_device(params.project.device)
-    places = (parent, child, scratch, folder, device, params.project.num_threads)
-    with recorded("transfer", name, section, {"images": translated, "child": child}) as record:
-        fit_instruments(section, params.invert, images, child, scratch, *places[4:])
-        transfer_labels(section, codes, images, translated, *places)
-        record.metrics(count_accepted(folder))
-    return folder
+    section, places = params.transfer, child_places(params, name)
+    device, num_threads = choose_device(params.project.device), params.project.num_threads
+    inputs = {"images": places.translated, "child": places.child}
+    with recorded("transfer", name, section, inputs) as record:
+        fit_instruments(section, params.invert, places, device, num_threads)
+        transfer_labels(section, places, device, num_threads)
+        record.metrics(count_accepted(places.transferred) | kept_shares(places.transferred))
+    return places.transferred

@@ -6,7 +6,7 @@ from prefect import flow, unmapped
 
 from stylealign.params import Params
 from tasks.devices import choose_device, one_by_one
-from tasks.layout import artifact
+from tasks.layout import child_places
 from tasks.progress import follow_futures
 from tasks.records import recorded
 from tasks.translation import finish_translation, plan_translation, translate_shard
@@ -15,15 +15,14 @@ from tasks.translation import finish_translation, plan_translation, translate_sh
 @flow(name="translate", task_runner=one_by_one())
 def translate(params: Params, name: str) -> Path:
     """Draw every inverted image in one child's domain, and keep its labels beside it."""
-    section, folder, codes = params.translate, artifact("translate", name), artifact("invert")
-    child, images = artifact("train_child", name), artifact("prepare", params.invert.dataset)
-    parent, device = Path(params.train_parent.model), choose_device(params.project.device)
-    with recorded("translate", name, section, {"codes": codes, "child": child}) as record:
-        plan = plan_translation(section, codes, images, child, folder)
-        num_threads = params.project.num_threads
-        places = (section, codes, images, parent, child, folder, device, num_threads)
-        shards = translate_shard.map(plan.todo, *map(unmapped, places))
+    section, places = params.translate, child_places(params, name)
+    device, num_threads = choose_device(params.project.device), params.project.num_threads
+    inputs = {"codes": places.codes, "child": places.child}
+    with recorded("translate", name, section, inputs) as record:
+        plan = plan_translation(section, places)
+        shared = map(unmapped, (section, places, device, num_threads))
+        shards = translate_shard.map(plan.todo, *shared)
         follow_futures(f"translate {name}", shards, plan.num_todo, unit="images")
-        manifest = finish_translation(plan, child, images, name)
+        manifest = finish_translation(plan, places)
         record.metrics({f"rows.{split}": num for split, num in manifest.counts.items()})
-    return folder
+    return places.translated

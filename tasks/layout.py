@@ -1,6 +1,9 @@
 """Where each stage's outputs lie inside a project."""
 
+from dataclasses import dataclass
 from pathlib import Path
+
+from stylealign.params import Params
 
 
 def artifact(stage: str, name: str = "") -> Path:
@@ -21,3 +24,42 @@ def snapshot_folder() -> Path:
 def scratch_folder(stage: str, name: str) -> Path:
     """What a stage makes for itself and nobody depends on."""
     return Path(".stylealign") / "scratch" / stage / name
+
+
+@dataclass(frozen=True)
+class ChildPlaces:
+    """Where everything lies that leads from labelled parent images to one child's labelled set."""
+
+    name: str
+    parent: Path
+    """The parent's model."""
+    images: Path
+    """Labelled images of the parent's domain."""
+    codes: Path
+    real: Path
+    """Images of the child's domain that the child was trained on."""
+    child: Path
+    """The child's model."""
+    translated: Path
+    transferred: Path
+    scratch: Path
+
+    @property
+    def models(self) -> tuple[Path, Path]:
+        """Parent and child."""
+        return self.parent, self.child
+
+
+def child_places(params: Params, name: str) -> ChildPlaces:
+    """The places of one child."""
+    return ChildPlaces(
+        name=name,
+        parent=Path(params.train_parent.model),
+        images=artifact("prepare", params.invert.dataset),
+        codes=artifact("invert"),
+        real=artifact("prepare", params.train_child[name].dataset),
+        child=artifact("train_child", name),
+        translated=artifact("translate", name),
+        transferred=artifact("transfer", name),
+        scratch=scratch_folder("transfer", name),
+    )

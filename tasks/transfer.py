@@ -1,5 +1,6 @@
 """Tasks of stage `transfer`: translated images become a labelled set that says what to trust."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from stylealign.models import Model
 from stylealign.params import InvertParams, TransferParams
 from stylealign.transfer import (
     Calibration,
+    Confidence,
+    LabelTransfer,
     build_table,
     fit_calibration,
     read_cycle,
@@ -27,8 +30,10 @@ from stylealign.transfer import (
 from stylealign.translation import translate
 from tasks.devices import compute
 from tasks.inversion import open_model, row_seed, train_encoder
+from tasks.layout import ChildPlaces
 from tasks.readers import choose_schema, train_reader
 from tasks.translation import as_latents, labelled_codes
+from tasks.verdicts import write_verdicts
 
 ENGINE_VERSION = 1
 """Raised whenever this stage would give other bytes for the same input."""
@@ -38,64 +43,66 @@ ENGINE_VERSION = 1
 def fit_instruments(
     params: TransferParams,
     invert: InvertParams,
-    images: Path,
-    child: Path,
-    scratch: Path,
+    places: ChildPlaces,
     device: str,
     num_threads: int,
 ) -> None:
     """What confidence is measured with: the parent domain's reader and the child's encoder."""
     with compute(num_threads):
         train_reader(
-            images,
+            places.images,
             params.labels,
             num_steps=params.reader_steps,
             seed=params.seed,
             description="reader of the parent's domain",
-        ).save(scratch / "reader")
+        ).save(places.scratch / "reader")
         settings = invert.model_copy(update={"encoder_kimg": params.encoder_kimg})
-        network = open_model(child, device)
-        train_encoder(network, settings, "encoder of the child").save(scratch / "encoder")
+        network = open_model(places.child, device)
+        train_encoder(network, settings, "encoder of the child").save(places.scratch / "encoder")
 
 
 @task(cache_policy=NO_CACHE)
 def transfer_labels(
-    params: TransferParams,
-    codes: Path,
-    images: Path,
-    translated: Path,
-    parent: Path,
-    child: Path,
-    scratch: Path,
-    folder: Path,
-    device: str,
-    num_threads: int,
+    params: TransferParams, places: ChildPlaces, device: str, num_threads: int
 ) -> Manifest:
     """Read every translated image back, score its labels, and write the labelled child set."""
-    networks = open_model(parent, device), open_model(child, device)
-    encoders = parent_encoder(codes, networks[0]), load_encoder(scratch / "encoder", networks[1])
-    reader = load_reader(scratch / "reader")
-    moved = open_dataset(translated)
-    schema = choose_schema(moved, params.labels)
-    given = pd.DataFrame(moved.labels(), columns=list(schema)).reset_index(drop=True)
+    moved = open_dataset(places.translated)
+    given = pd.DataFrame(moved.labels(), columns=list(params.labels)).reset_index(drop=True)
     with compute(num_threads):
-        calibration = calibrate(params, codes, images, networks[0], encoders[0], reader)
-        cycle = read_cycle(
-            moved.images(), networks[1], networks[0], encoders[1], reader,
-            seeds=[row_seed(params.seed, name) for name in moved.ids()],
-            num_steps=params.cycle_steps, batch_size=params.batch_size,
-        )  # fmt: skip
-    rng = np.random.default_rng(params.seed)
-    confidence = score_confidence(given, cycle.readings, calibration, schema, rng=rng)
-    origin = moved.table()
+        confidence = judge_labels(params, places, moved, given, device)
+    origin, configs = moved.table(), [open_model(p, "cpu").config for p in places.models]
     table = build_table(
         origin["parent_id"].tolist(), given, origin["psnr"].to_numpy(),
-        confidence, parent=networks[0].config, child=networks[1].config,
+        confidence, parent=configs[0], child=configs[1],
         space=origin["space"].iloc[0], seed=params.seed,
         min_reconstruction=params.min_reconstruction, min_confidence=params.min_confidence,
     )  # fmt: skip
     kept = origin[["id", "split", *(name for name in ("group",) if name in origin)]]
-    return write_set(moved, pd.concat([kept, table], axis=1), params, folder)
+    rows = pd.concat([kept, table], axis=1)
+    manifest = write_set(moved, rows, confidence.labels, params, places.transferred)
+    write_verdicts(confidence.labels, places.transferred)
+    return manifest
+
+
+def judge_labels(
+    params: TransferParams,
+    places: ChildPlaces,
+    moved: ImageDataset,
+    given: pd.DataFrame,
+    device: str,
+) -> Confidence:
+    """What the child's pixels say about each given label, once they were led back to the parent."""
+    parent, child = (open_model(path, device) for path in places.models)
+    reader = load_reader(places.scratch / "reader")
+    guess = parent_encoder(places.codes, parent)
+    calibration = calibrate(params, places.codes, places.images, parent, guess, reader)
+    cycle = read_cycle(
+        moved.images(), child, parent, load_encoder(places.scratch / "encoder", child), reader,
+        seeds=[row_seed(params.seed, name) for name in moved.ids()],
+        num_steps=params.cycle_steps, batch_size=params.batch_size,
+    )  # fmt: skip
+    schema, rng = choose_schema(moved, params.labels), np.random.default_rng(params.seed)
+    return score_confidence(given, cycle.readings, calibration, schema, rng=rng)
 
 
 def calibrate(
@@ -139,7 +146,11 @@ def parent_encoder(codes: Path, parent: Model) -> Encoder:
 
 
 def write_set(
-    moved: ImageDataset, rows: pd.DataFrame, params: TransferParams, folder: Path
+    moved: ImageDataset,
+    rows: pd.DataFrame,
+    verdicts: Mapping[str, LabelTransfer],
+    params: TransferParams,
+    folder: Path,
 ) -> Manifest:
     """Write the labelled child set in shards.
 
@@ -161,10 +172,12 @@ def write_set(
     for shard in plan.todo:
         pictures = [encode_png(image) for image in moved.images(shard.ids)]
         write_shard(folder, shard, image_table(by_id.loc[list(shard.ids)], pictures, schema))
+    lost = {name: verdict.reason for name, verdict in verdicts.items() if not verdict.transferable}
     return finish_folder(
         plan,
         kind="transferred",
-        lineage=dict(moved.manifest.lineage) | {"engine": ENGINE_VERSION},
+        lineage=dict(moved.manifest.lineage)
+        | {"engine": ENGINE_VERSION, "labels_not_transferable": lost},
         domain=moved.manifest.domain,
         resolution=moved.resolution,
         label_schema=schema,

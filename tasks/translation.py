@@ -20,17 +20,16 @@ from stylealign.params import TranslateParams
 from stylealign.translation import translate
 from tasks.devices import compute
 from tasks.inversion import open_model, read_codes
+from tasks.layout import ChildPlaces
 
 ENGINE_VERSION = 1
 """Raised whenever this stage would give other bytes for the same input."""
 
 
 @task(cache_policy=NO_CACHE)
-def plan_translation(
-    params: TranslateParams, codes: Path, images: Path, child: Path, folder: Path
-) -> ShardPlan:
+def plan_translation(params: TranslateParams, places: ChildPlaces) -> ShardPlan:
     """Which codes still need an image of this child with these params."""
-    rows = labelled_codes(codes, images)
+    rows = labelled_codes(places.codes, places.images)
     labels = [name for name in rows.columns if name.startswith(LABEL_PREFIX)]
     hashes = [
         hashlib.sha256(np.asarray(code).tobytes() + repr(cells).encode()).hexdigest()
@@ -38,28 +37,25 @@ def plan_translation(
     ]
     made_by = fingerprint(
         engine=ENGINE_VERSION,
-        child=open_model(child, "cpu").config.id,
+        child=open_model(places.child, "cpu").config.id,
         truncation_psi=params.truncation_psi,
     )
     keyed = rows[["id", "split"]].assign(sha256=hashes)
-    return plan_shards(folder, keyed, fingerprint=made_by, shard_size=params.shard_size)
+    return plan_shards(places.translated, keyed, fingerprint=made_by, shard_size=params.shard_size)
 
 
 @task(cache_policy=NO_CACHE)
 def translate_shard(
     shard: Shard,
     params: TranslateParams,
-    codes: Path,
-    images: Path,
-    parent: Path,
-    child: Path,
-    folder: Path,
+    places: ChildPlaces,
     device: str,
     num_threads: int,
 ) -> int:
     """Draw the codes of one shard with the child; returns how many."""
-    rows = labelled_codes(codes, images).set_index("id", drop=False).loc[list(shard.ids)]
-    network, origin = open_model(child, device), open_model(parent, "cpu").config
+    table = labelled_codes(places.codes, places.images)
+    rows = table.set_index("id", drop=False).loc[list(shard.ids)]
+    network, origin = open_model(places.child, device), open_model(places.parent, "cpu").config
     with compute(num_threads):
         drawn = translate(
             as_latents(rows, origin, device),
@@ -71,14 +67,15 @@ def translate_shard(
         parent_id=rows["id"], parent_model=origin.id, child_model=network.config.id
     )
     pictures = [encode_png(image) for image in to_uint8(drawn.cpu())]
-    write_shard(folder, shard, image_table(frame, pictures, open_dataset(images).schema))
+    schema = open_dataset(places.images).schema
+    write_shard(places.translated, shard, image_table(frame, pictures, schema))
     return len(shard.ids)
 
 
 @task(cache_policy=NO_CACHE)
-def finish_translation(plan: ShardPlan, child: Path, images: Path, name: str) -> Manifest:
+def finish_translation(plan: ShardPlan, places: ChildPlaces) -> Manifest:
     """Close the folder of translated images."""
-    dataset, config = open_dataset(images), open_model(child, "cpu").config
+    dataset, config = open_dataset(places.images), open_model(places.child, "cpu").config
     return finish_folder(
         plan,
         kind="translated",
@@ -88,10 +85,10 @@ def finish_translation(plan: ShardPlan, child: Path, images: Path, name: str) ->
             "data": dataset.content_hash,
             "engine": ENGINE_VERSION,
         },
-        domain=name,
+        domain=places.name,
         resolution=config.resolution,
         label_schema=dataset.schema,
-        name=name,
+        name=places.name,
     )
 
 
