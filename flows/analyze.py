@@ -27,8 +27,9 @@ def analyze(params: Params) -> Path:
                 section, params.evaluate, parent, child, real, device, num_threads
             )
             figures[name] = {"groups": groups}
-            if name in params.evaluate.children:
-                known = artifact("prepare", params.evaluate.children[name].oracle)
+            sets = params.evaluate.children.get(name)
+            if sets is not None and sets.oracle is not None:
+                known = artifact("prepare", sets.oracle)
                 figures[name] |= compare_drawings(
                     section, parent, child, images, known, codes, device, num_threads
                 )

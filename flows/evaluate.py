@@ -1,4 +1,4 @@
-"""Stage `evaluate`: children and transferred labels go in, metrics/evaluate.json comes out."""
+"""Stage `evaluate`: children and transferred labels go in, figures and readers come out."""
 
 from pathlib import Path
 from typing import Any
@@ -7,28 +7,33 @@ from prefect import flow
 
 from stylealign.params import Params
 from tasks.devices import choose_device
-from tasks.layout import artifact, metrics_file
+from tasks.layout import artifact, child_places, metrics_file
 from tasks.metrics import flat_numbers, judge, score_images, score_labels, write_figures
+from tasks.reader_registry import register_reader, save_reader
 from tasks.records import recorded
 from tasks.registry import promote
 
 
 @flow(name="evaluate")
 def evaluate(params: Params) -> Path:
-    """Score every child, then let those that pass the gate become champions."""
+    """Score every child, fit its reader, and let what passes the gate become champions."""
     section, path = params.evaluate, metrics_file("evaluate")
-    prepared, figures = artifact("prepare"), dict[str, Any]()
-    num_threads, device = params.project.num_threads, choose_device(params.project.device)
-    with recorded("evaluate", "", section, {"images": prepared}) as record:
-        for child, trained in params.train_child.items():
-            moved, model = artifact("transfer", child), artifact("train_child", child)
-            real, parent = prepared / trained.dataset, prepared / params.invert.dataset
-            scores: dict[str, Any] = score_images(section, model, real, device, num_threads)
-            scores["labels"] = score_labels(
-                section, child, parent, moved, prepared, trained.dataset, num_threads
-            )
-            promote(child, judge(scores, moved, params.quality))
-            figures[child] = scores
+    with recorded("evaluate", "", section, {"images": artifact("prepare")}) as record:
+        figures = {child: evaluate_child(params, child) for child in params.train_child}
         write_figures(figures, path)
         record.metrics(flat_numbers(figures))
     return path
+
+
+def evaluate_child(params: Params, child: str) -> dict[str, Any]:
+    """Scores of one child, and the gate's verdict on it and on the reader learned from it."""
+    section, places = params.evaluate, child_places(params, child)
+    device, num_threads = choose_device(params.project.device), params.project.num_threads
+    scores: dict[str, Any] = score_images(section, places.child, places.real, device, num_threads)
+    scores["labels"] = score_labels(section, places, artifact("prepare"), num_threads)
+    scores["gate"] = judge(scores, places.transferred, params.quality)
+    reasons = scores["gate"]["reasons"]
+    promote(child, reasons)
+    reader = save_reader(section, child, places.transferred, num_threads)
+    register_reader(child, reader, places.transferred, reasons)
+    return scores

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.project import enter_project, project_lock
-from flows.run import require_repository
+from flows.run import FIGURES, require_repository
 from stylealign.errors import StyleAlignError
 from stylealign.params import RefreshParams, load_params
 
@@ -22,7 +22,11 @@ TRACKED = ("dvc.lock", "metrics", "data")
 
 @flow(name="refresh", log_prints=False)
 def refresh(project: Path | None = None) -> State:
-    """Lock, look for stale stages, rerun them, gate, commit, push; Skipped when all is clean."""
+    """Lock, look for stale stages, rerun them, gate, commit, push; Skipped when all is clean.
+
+    Results that the quality gate refuses stay uncommitted, so each later run fails again with
+    the same reason until somebody mends them.
+    """
     root = enter_project(project or Path(os.environ.get("STYLEALIGN_PROJECT", ".")))
     params = load_params(root / "params.yaml")
     require_repository(root)
@@ -31,6 +35,7 @@ def refresh(project: Path | None = None) -> State:
         if not stale:
             return Completed(name="Skipped", message="nothing changed since the last run")
         rerun_stale(root)
+        require_quality(root)
         kept = keep_results(root, params.refresh)
     return Completed(message=f"reran {', '.join(stale)}; {kept}")
 
@@ -48,6 +53,26 @@ def list_stale(root: Path) -> list[str]:
 def rerun_stale(root: Path) -> None:
     """`dvc repro`: only what is stale runs."""
     get_run_logger().info(run_command([sys.executable, "-m", "dvc", "repro"], root))
+
+
+@task(cache_policy=NO_CACHE)
+def require_quality(root: Path) -> None:
+    """Let no child pass that the gate of stage `evaluate` refused.
+
+    Raises: StyleAlignError with every reason.
+    """
+    figures = json.loads((root / FIGURES).read_text("utf-8"))
+    refused = {
+        child: "; ".join(scores["gate"]["reasons"])
+        for child, scores in figures.items()
+        if not scores["gate"]["passed"]
+    }
+    if refused:
+        reasons = ". ".join(f"{child}: {reason}" for child, reason in refused.items())
+        raise StyleAlignError(
+            f"the quality gate refuses the new results, they are neither committed nor pushed. "
+            f"{reasons}. Mend the data, or change `quality` in params.yaml"
+        )
 
 
 @task(cache_policy=NO_CACHE)

@@ -14,12 +14,15 @@ from stylealign.images import PixelBatch, to_uint8
 from stylealign.metrics import frechet_distance, kernel_distance, precision_recall
 from stylealign.metrics.features import extract_features, load_extractor, metric_name
 from stylealign.metrics.gap import measure_gap
+from stylealign.metrics.quality import judge_child
 from stylealign.models import Model
 from stylealign.params import EvaluateParams, QualityParams
 from tasks.devices import compute
 from tasks.inversion import open_model
+from tasks.layout import ChildPlaces
 from tasks.progress import progress
 from tasks.readers import choose_schema, labelled_images
+from tasks.verdicts import describe_unmeasured
 
 SAMPLE_BATCH = 100
 
@@ -51,34 +54,28 @@ def score_images(
 
 @task(cache_policy=NO_CACHE)
 def score_labels(
-    params: EvaluateParams,
-    child: str,
-    parent_images: Path,
-    transferred: Path,
-    prepared: Path,
-    dataset: str,
-    num_threads: int,
+    params: EvaluateParams, places: ChildPlaces, prepared: Path, num_threads: int
 ) -> dict[str, Any]:
-    """The three arms on real labelled child images; empty where there are none."""
-    if child not in params.children:
-        return {}
-    sets = params.children[child]
-    schema = choose_schema(open_dataset(parent_images), params.labels)
-    target = open_dataset(prepared / dataset)
-    moved = labelled_images(transferred, params.labels, None, params.num_train)
+    """The three arms on real labelled child images; labels without those have their verdict."""
+    if places.name not in params.children:
+        return describe_unmeasured(places.transferred, ())
+    sets = params.children[places.name]
+    schema = choose_schema(open_dataset(places.images), params.labels)
+    target = open_dataset(places.real)
+    moved = labelled_images(places.transferred, params.labels, None, params.num_train)
     with (
         compute(num_threads),
-        progress(f"evaluate {child}", len(params.seeds), unit="fits") as bar,
+        progress(f"evaluate {places.name}", len(params.seeds), unit="fits") as bar,
     ):
         gaps = measure_gap(
             labelled_images(prepared / sets.test, params.labels, "test"),
             schema,
-            source=labelled_images(parent_images, params.labels, "train", params.num_train),
+            source=labelled_images(places.images, params.labels, "train", params.num_train),
             transfer=moved,
-            filtered=accepted_only(transferred, params),
-            oracle=labelled_images(
-                prepared / sets.oracle, params.labels, "train", params.num_train
-            ),
+            filtered=accepted_only(places.transferred, params),
+            oracle=labelled_images(prepared / sets.oracle, params.labels, "train", params.num_train)
+            if sets.oracle
+            else None,
             target_images=target.images(target.ids("train")[: params.num_train]),
             seeds=params.seeds,
             num_steps=params.num_steps,
@@ -86,7 +83,8 @@ def score_labels(
             num_resamples=params.num_bootstrap,
             on_fit=lambda done, total, _name: bar.follow("fit", done, total),
         )
-    return {name: dict(gap) for name, gap in gaps.items()}
+    unmeasured = describe_unmeasured(places.transferred, open_dataset(prepared / sets.test).schema)
+    return unmeasured | {name: dict(gap) for name, gap in gaps.items()}
 
 
 def accepted_only(transferred: Path, params: EvaluateParams) -> Any:  # noqa: ANN401
@@ -119,19 +117,19 @@ def draw_samples(model: Model, num: int, seed: int) -> PixelBatch:
 
 
 @task(cache_policy=NO_CACHE)
-def judge(scores: dict[str, Any], transferred: Path, quality: QualityParams) -> list[str]:
-    """What speaks against making a child the champion; empty if nothing does."""
-    reasons: list[str] = []
-    distance = next(value for name, value in scores.items() if name.startswith("fd_"))
-    if distance > quality.max_fd:
-        reasons.append(f"fd {distance:.1f} is above {quality.max_fd:g}")
-    accepted = open_dataset(transferred).table()["accepted"].to_numpy().mean().item()
-    if accepted < quality.min_accepted:
-        reasons.append(f"{accepted:.0%} of rows are accepted, below {quality.min_accepted:.0%}")
+def judge(scores: dict[str, Any], transferred: Path, quality: QualityParams) -> dict[str, Any]:
+    """Whether a child passes the gate, and every reason against it."""
     gains = [label["gain"] for label in scores["labels"].values()]
-    if gains and sum(gains) / len(gains) < quality.min_gain:
-        reasons.append(f"mean gain {sum(gains) / len(gains):.3f} is below {quality.min_gain:g}")
-    return reasons
+    checks = judge_child(
+        distance=next(value for name, value in scores.items() if name.startswith("fd_")),
+        accepted_share=open_dataset(transferred).table()["accepted"].to_numpy().mean().item(),
+        gains=[gain for gain in gains if gain is not None],
+        max_fd=quality.max_fd,
+        min_accepted=quality.min_accepted,
+        min_gain=quality.min_gain,
+    )
+    reasons = [check.reason for check in checks if not check.is_met]
+    return {"passed": not reasons, "reasons": reasons}
 
 
 @task(cache_policy=NO_CACHE)
@@ -160,6 +158,6 @@ def flat_numbers(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:
         path = f"{prefix}{key}"
         if isinstance(value, dict):
             flat |= flat_numbers(value, f"{path}.")
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and not isinstance(value, bool):
             flat[path] = float(value)
     return flat
