@@ -63,10 +63,10 @@ def check_versions(_root: Path) -> Iterator[Finding]:
 
 def check_devices(_root: Path) -> Iterator[Finding]:
     """What torch can compute on."""
-    import torch
+    from tasks.devices import count_threads, list_cuda_devices
 
-    yield Finding("cpu threads", True, str(torch.get_num_threads()))
-    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield Finding("cpu threads", True, str(count_threads()))
+    names = list_cuda_devices()
     yield Finding("cuda devices", True, ", ".join(names) or "none: the CPU is used")
 
 

@@ -24,6 +24,16 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
+def count_threads() -> int:
+    """CPU threads that torch takes unless told otherwise."""
+    return torch.get_num_threads()
+
+
+def list_cuda_devices() -> list[str]:
+    """Names of the GPUs that torch sees."""
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
 def one_by_one() -> TaskRunner[PrefectFuture[Any]]:
     """Mapped tasks of a flow run one after the other: they share one device."""
     return cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_workers=1))

@@ -79,9 +79,7 @@ class AliasFreeLayer(nn.Module):
     up_filter: Tensor
     down_filter: Tensor
 
-    def __init__(
-        self, config: ModelConfig, source: Band, target: Band, *, is_torgb: bool
-    ) -> None:
+    def __init__(self, config: ModelConfig, source: Band, target: Band, *, is_torgb: bool) -> None:
         super().__init__()
         settings = config.require_alias_free()
         size = 1 if is_torgb else settings.conv_kernel

@@ -12,9 +12,8 @@ from stylealign.alignment import LabelReader
 from stylealign.checkpoints import require_related
 from stylealign.images import PixelBatch, to_float, to_uint8
 from stylealign.inversion import Encoder, invert
-from stylealign.models import Model
+from stylealign.models import Latents, Model
 from stylealign.models.latents import Images
-from stylealign.translation import translate
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,19 @@ def read_cycle(
         seeds=seeds,
         batch_size=batch_size,
     )
-    redrawn = to_uint8(translate(inversion.latents, parent, batch_size=batch_size))
+    redrawn = _draw(inversion.latents, parent, batch_size)
     return Cycle(readings=reader.predict(redrawn), psnr=inversion.psnr.cpu().numpy())
+
+
+@torch.no_grad()
+def _draw(latents: Latents, model: Model, batch_size: int) -> PixelBatch:
+    generator = model.generator
+    return np.concatenate(
+        [
+            to_uint8(generator.synthesis(generator.to_w_plus(codes, latents.space)))
+            for codes in latents.codes.split(batch_size)
+        ]
+    )
 
 
 def _add_noise(images: Images, seeds: Sequence[int], pixel_noise: float) -> Images:

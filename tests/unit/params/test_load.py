@@ -79,7 +79,7 @@ def test_a_mistyped_key_is_named_before_the_one_it_leaves_missing(tmp_path):
     tree["invert"]["num_stpes"] = tree["invert"].pop("num_steps")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
 
-    with pytest.raises(ParamsError, match="'invert.num_stpes': did you mean 'num_steps'"):
+    with pytest.raises(ParamsError, match=r"'invert.num_stpes': did you mean 'num_steps'"):
         load_params(tmp_path / "params.yaml")
 
 
