@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from stylealign.data.dataset import open_dataset
 from stylealign.errors import CheckpointError
-from stylealign.images import encode_png
+from stylealign.images import PixelBatch, encode_png
 from stylealign.metrics.readers import fit_reader, load_reader
 from stylealign.params import EvaluateParams
 from tasks.devices import compute
@@ -55,11 +55,13 @@ def register_reader(child: str, folder: Path, transferred: Path, reasons: list[s
     Raises: CheckpointError if the version that comes back reads other labels.
     """
     name, client = f"{registered_name(child)}-reader", MlflowClient()
+    probes = images_table(open_dataset(transferred).images(range(NUM_PROBES)))
     info = mlflow.pyfunc.log_model(
         name="reader",
         python_model=str(Path(__file__).with_name("served_reader.py")),
         artifacts={"reader": str(folder)},
         signature=ModelSignature(inputs=Schema([ColSpec(DataType.binary, "image")])),
+        input_example=probes.head(1),
         pip_requirements=[f"stylealign=={version('stylealign')}"],
         registered_model_name=name,
     )
@@ -77,7 +79,11 @@ def require_same_reading(uri: str, folder: Path, images: Path) -> None:
     Raises: CheckpointError if they differ.
     """
     pixels = open_dataset(images).images(range(NUM_PROBES))
-    table = pd.DataFrame({"image": [encode_png(image) for image in pixels]})
-    again = mlflow.pyfunc.load_model(uri).predict(table)
+    again = mlflow.pyfunc.load_model(uri).predict(images_table(pixels))
     if not load_reader(folder).predict(pixels).equals(again):
         raise CheckpointError(f"{uri!r} reads other labels than {str(folder)!r}: not registered")
+
+
+def images_table(pixels: PixelBatch) -> pd.DataFrame:
+    """Images as the registered reader takes them."""
+    return pd.DataFrame({"image": [encode_png(image) for image in pixels]})

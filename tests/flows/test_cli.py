@@ -3,9 +3,12 @@
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import pytest
+
+from flows.cli import main
 
 from .conftest import ROOT, git, stylealign
 
@@ -28,7 +31,8 @@ def sentence(done) -> str:
 def test_help_names_every_command(tmp_path):
     shown = stylealign(tmp_path, "--help").stdout
 
-    for command in ("init", "run", "demo", "doctor", "ui", "serve"):
+    project = ("init", "run", "demo", "doctor", "ui", "serve")
+    for command in (*project, "translate", "predict", "morph", "inspect", "convert"):
         assert f" {command} " in shown
 
 
@@ -75,6 +79,32 @@ def test_a_taken_port_is_named(folder, command):
         said = sentence(stylealign(folder, *command, port))
 
     assert f"port {port} is taken" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("translate . --parent nothing --child nothing --out out", "'nothing' cannot be read"),
+        ("predict . --model nothing --out labels.parquet", "cannot open reader 'nothing'"),
+        ("morph a b --parent nothing --child nothing --out morph.mp4", "ends in '.mp4'"),
+        ("inspect params.yaml", "is no model file"),
+        ("convert params.yaml .", "is not empty"),
+    ],
+)
+def test_a_command_on_what_is_no_model_says_so(folder, command, said, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["stylealign", *command.split()])
+
+    with pytest.raises(SystemExit, match="2"):
+        main()
+
+    assert said in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_registered_is_named(folder):
+    said = sentence(stylealign(folder, "inspect", "models:/nobody@champion"))
+
+    assert "no registered model 'models:/nobody@champion'" in said
 
 
 def test_init_refuses_a_folder_that_is_not_empty(folder):

@@ -19,7 +19,12 @@ from .conftest import NUM_IMAGES
 
 def translate(images: Path, models: dict[str, Path], out: Path, **changes) -> Translated:
     """Two descent steps from parent to child."""
-    options = {"use_force": False, "truncation_psi": 1.0, "num_steps": 2, "space": None} | changes
+    options: dict = {
+        "use_force": False,
+        "truncation_psi": 1.0,
+        "num_steps": 2,
+        "space": None,
+    } | changes
     child = models[options.pop("child", "child")]
     return translate_folder(images, models["parent"], child, out, **options)
 
@@ -104,7 +109,7 @@ def reader(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("reader")
     fitted = fit_reader(
         render("people", table, 32),
-        table[names].reset_index(drop=True),
+        table.loc[:, names].reset_index(drop=True),
         schema,
         seed=0,
         num_steps=2,
@@ -122,9 +127,9 @@ def test_predictions_are_one_row_per_image_and_empty_where_it_cannot_be_read(
     assert counts == (NUM_IMAGES, 1)
     assert set(table.columns) == {"id", "label.yaw", "label.glasses", "confidence.glasses"}
     read = table.set_index("id").drop("broken.jpg")
-    assert read["label.yaw"].notna().all()
-    assert read["confidence.glasses"].between(0, 1).all()
-    assert table.set_index("id").loc["broken.jpg"].isna().all()
+    assert not read.isna().to_numpy().any()
+    assert 0 <= read["confidence.glasses"].min() <= read["confidence.glasses"].max() <= 1
+    assert table.set_index("id").loc["broken.jpg"].isna().to_numpy().all()
 
 
 def test_a_generator_is_no_reader(images, models, tmp_path):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from stylealign.errors import DataError, LineageError
 from tasks.morphing import morph_images
@@ -13,7 +13,7 @@ NUM_FRAMES = 4
 
 def morph(images: Path, models: dict[str, Path], out: Path, **changes) -> int:
     """A short morph from the parent's image to the child's."""
-    options = {"first": str(images / "inner/0.png"), "second": str(images / "inner/1.png")}
+    options: dict = {"first": str(images / "inner/0.png"), "second": str(images / "inner/1.png")}
     options |= {"codes": images, "num_frames": NUM_FRAMES, "use_force": False, "num_steps": 2}
     options |= changes
     pair = models["parent"], models[options.pop("child", "child")]
@@ -25,7 +25,7 @@ def test_an_animation_has_all_frames(images, models, tmp_path, suffix):
     morph(images, models, tmp_path / f"morph{suffix}")
 
     with Image.open(tmp_path / f"morph{suffix}") as animation:
-        assert animation.n_frames == NUM_FRAMES
+        assert len(list(ImageSequence.Iterator(animation))) == NUM_FRAMES
         assert animation.size == (128, 128)
 
 
