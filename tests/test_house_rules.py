@@ -1,0 +1,98 @@
+"""House rules: what is promised about the whole is checked on the whole."""
+
+import ast
+import importlib
+import pkgutil
+import re
+import tomllib
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import typer
+import yaml
+
+import stylealign
+from flows.cli import Stage, app
+from stylealign.params import Params
+
+ROOT = Path(__file__).parents[1]
+STAGES = sorted(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+DOCS = "\n".join(
+    path.read_text("utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+)
+COMMANDS = sorted(typer.main.get_command(app).commands)
+PACKAGES = ["stylealign"] + [
+    module.name
+    for module in pkgutil.walk_packages(stylealign.__path__, "stylealign.")
+    if module.ispkg
+]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_a_flow_a_section_and_a_row_in_the_docs(stage):
+    flow = getattr(importlib.import_module(f"flows.{stage}"), stage)
+
+    assert flow.name == stage
+    assert stage in Params.model_fields
+    assert re.search(rf"^\| `{stage}` \|", DOCS, re.MULTILINE)
+
+
+def test_stages_of_the_command_are_those_of_the_graph():
+    assert sorted(get_args(Stage)) == STAGES
+
+
+def test_a_stage_watches_no_section_but_its_own_and_those_it_judges_by():
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    sections = {
+        stage: {param.split(".")[0] for param in body.get("do", body)["params"]}
+        for stage, body in graph.items()
+    }
+
+    assert all(stage in watched for stage, watched in sections.items())
+    assert not {"project", "refresh"} & set().union(*sections.values())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_documented(command):
+    assert f"stylealign {command}" in DOCS
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_public_names_are_sorted_and_complete(name):
+    package = importlib.import_module(name)
+    tree = ast.parse(Path(package.__file__).read_text("utf-8"))
+    imported = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("stylealign")
+        for alias in node.names
+    }
+
+    listed = getattr(package, "__all__", [])
+
+    assert list(listed) == sorted(listed, key=in_house_order)
+    assert imported <= set(listed)
+    assert all(hasattr(package, public) for public in listed)
+
+
+def in_house_order(name: str) -> tuple[bool, bool, str]:
+    """Constants, then classes, then functions, as ruff sorts them."""
+    return not name.isupper(), not name[0].isupper(), name
+
+
+def test_every_module_of_the_library_has_its_layer():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = " ".join(contracts["contracts"][0]["layers"])
+    modules = {module.name for module in pkgutil.iter_modules(stylealign.__path__)}
+
+    assert modules == set(re.findall(r"stylealign\.(\w+)", layers))
+
+
+def test_no_module_is_a_drawer_for_the_rest():
+    drawers = {"utils", "helpers", "common", "misc", "base"}
+    modules = [
+        path for top in ("stylealign", "tasks", "flows") for path in (ROOT / top).rglob("*.py")
+    ]
+
+    assert not [path for path in modules if path.stem in drawers]
