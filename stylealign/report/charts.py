@@ -52,7 +52,7 @@ _STYLE: Final = {
 }
 
 
-def draw(name: str, size: tuple[float, float], paint: Callable[[Axes], None]) -> str:
+def draw(name: str, size: tuple[int, int], paint: Callable[[Axes], None]) -> str:
     """An SVG element of this size in pixels, painted by the caller; equal input, equal text."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         width, height = size

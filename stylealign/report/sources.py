@@ -157,6 +157,7 @@ class Sources:
         if not tables:
             raise DataError(f"{str(self.codes)!r} holds no codes; run stage `invert` again")
         table = pd.concat(tables).sort_values("id", ignore_index=True)
+        table = table.astype({"psnr": "float64", "perceptual": "float64"})
         parent = self.parent
         foreign = set(table["model_id"]) - {parent.config.id} if parent else set()
         if parent and foreign:
