@@ -18,7 +18,8 @@ from tasks.registry import promote
 def evaluate(params: Params) -> Path:
     """Score every child, fit its reader, and let what passes the gate become champions."""
     section, path = params.evaluate, metrics_file("evaluate")
-    with recorded("evaluate", "", section, {"images": artifact("prepare")}) as record:
+    inputs = {child: artifact("transfer", child) for child in params.train_child}
+    with recorded("evaluate", "", section, inputs) as record:
         figures = {child: evaluate_child(params, child) for child in params.train_child}
         write_figures(figures, path)
         record.metrics(flat_numbers(figures))
