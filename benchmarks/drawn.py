@@ -66,7 +66,8 @@ def schema_of(domain: Domain) -> LabelSchema:
 def drawn(domain: Domain, num: int, *, seed: int) -> tuple[PixelBatch, pd.DataFrame]:
     """Images and labels of a drawn domain."""
     attributes = draw_attributes(domain, num, seed=seed)
-    return render(domain, attributes, RESOLUTION), attributes[list(schema_of(domain))]
+    labels = attributes.loc[:, list(schema_of(domain))]
+    return render(domain, attributes, RESOLUTION), labels
 
 
 def fit_drawn_reader(domain: Domain, *, num: int = 6000, num_steps: int = 900) -> Reader:

@@ -23,6 +23,7 @@ from benchmarks.drawn import (
 )
 from stylealign.alignment.agreement import measure_agreement, measure_ceiling
 from stylealign.checkpoints import load_model
+from stylealign.data.procedural import Domain
 from stylealign.images import encode_png, image_grid
 from stylealign.metrics.coverage import measure_coverage
 from stylealign.metrics.distances import frechet_distance
@@ -55,7 +56,7 @@ def main(
     torch.set_num_threads(threads)
     listed: dict[str, Any] = yaml.safe_load(settings.read_text("utf-8"))
     out.mkdir(parents=True, exist_ok=True)
-    readers = tuple(cached_reader(domain, out) for domain in ("people", "cats"))
+    readers = cached_reader("people", out), cached_reader("cats", out)
     for name, changes in listed["settings"].items():
         for seed in range(seeds):
             path = out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
@@ -67,7 +68,7 @@ def main(
     print_table(out)
 
 
-def cached_reader(domain: str, out: Path) -> Reader:
+def cached_reader(domain: Domain, out: Path) -> Reader:
     """The reader of a drawn domain, fitted once."""
     folder = out / f"reader_{domain}"
     if not folder.exists():
@@ -76,7 +77,7 @@ def cached_reader(domain: str, out: Path) -> Reader:
 
 
 def run_recipe(
-    model: Model, recipe: Recipe, readers: tuple[Reader, ...], picture: Path
+    model: Model, recipe: Recipe, readers: tuple[Reader, Reader], picture: Path
 ) -> dict[str, Any]:
     """Fine-tune one child and measure it."""
     parent = copy.deepcopy(model)
@@ -93,14 +94,14 @@ def run_recipe(
     )
 
 
-def measure(parent: Model, child: Model, readers: tuple[Reader, ...]) -> dict[str, Any]:
+def measure(parent: Model, child: Model, readers: tuple[Reader, Reader]) -> dict[str, Any]:
     """Distance to real cats, agreement at equal z, and coverage of the attributes."""
     schema = {name: spec for name, spec in schema_of("cats").items() if name in SHARED}
     real = drawn("cats", NUM_SAMPLES, seed=6)[0]
     fakes = sample(child.generator, NUM_SAMPLES, seed=77)
-    ceilings = tuple(
-        measure_ceiling(reader, *drawn(domain, 1000, seed=13), schema)
-        for domain, reader in zip(("people", "cats"), readers, strict=True)
+    ceilings = (
+        measure_ceiling(readers[0], *drawn("people", 1000, seed=13), schema),
+        measure_ceiling(readers[1], *drawn("cats", 1000, seed=13), schema),
     )
     agreement = measure_agreement(
         parent, child, readers, ceilings, schema, num_samples=NUM_SAMPLES, force=True

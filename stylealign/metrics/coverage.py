@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from stylealign.data.labels import LabelSchema
@@ -40,6 +41,7 @@ def measure_coverage(sampled: pd.DataFrame, real: pd.DataFrame, schema: LabelSch
         if spec.type == "continuous":
             spread[name] = float(sampled[name].std() / real[name].std())
         elif spec.type == "class":
-            shares = [table[name].value_counts(normalize=True) for table in (sampled, real)]
-            gaps[name] = float(shares[0].sub(shares[1], fill_value=0.0).abs().max())
+            values = sorted({*sampled[name], *real[name]})
+            shares = [[(table[name] == v).mean() for v in values] for table in (sampled, real)]
+            gaps[name] = float(np.abs(np.subtract(*shares)).max())
     return Coverage(spread, gaps)

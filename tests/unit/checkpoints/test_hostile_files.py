@@ -273,7 +273,7 @@ def saved_rosinality(path: Path, change) -> Path:
         (lambda state: state["conv1.conv.weight"][0, 0].fill_(float("inf")), "NaN or infinite"),
         (lambda state: state.update({"convs.0.conv.blur.kernel": torch.eye(4)}), "kernel"),
         (lambda state: state.update({"input.input": torch.zeros(1).expand(9)}), "leaves"),
-        (lambda state: state.update(dict.fromkeys("abcdef", torch.zeros(2**18))), "more numbers"),
+        (lambda state: state.update(dict.fromkeys("abcdefghijkl", torch.zeros(2**18))), "more num"),
     ],
 )
 def test_a_state_dict_that_does_not_fit_is_refused_by_tensor(change, words, tmp_path):
