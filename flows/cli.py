@@ -93,7 +93,7 @@ def init(
 
     own = read_own_data(images, labels, child or [], oracle or [], test or [], licence or [])
     if own.sets and not licence and sys.stdin.isatty():
-        answer = typer.prompt("Licence of these images", default="unknown")
+        answer = str(typer.prompt("Licence of these images", default="unknown"))
         own.licences.update(dict.fromkeys(own.licences, answer))
     create_project(folder, ProjectPlan(own, parent, resolution, params))
 

@@ -43,7 +43,7 @@ async def free_slots(session: AsyncSession) -> None:
     """Give every concurrency limit all its slots: leases live in the memory of the server."""
     limits = models.concurrency_limits_v2
     for limit in await limits.read_all_concurrency_limits(session, limit=200, offset=0):
-        free = ConcurrencyLimitV2Update(active_slots=0)
+        free = ConcurrencyLimitV2Update.model_validate({"active_slots": 0})
         await limits.update_concurrency_limit(session, free, concurrency_limit_id=limit.id)
 
 

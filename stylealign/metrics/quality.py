@@ -26,7 +26,7 @@ class Check:
     def reason(self) -> str:
         """Why the gate stays shut."""
         limit = "at most" if self.is_upper else "at least"
-        return f"{self.what} is {self.value:.3g}, expected {limit} {self.bound:.3g}"
+        return f"{self.what} is {self.value:,.2f}, expected {limit} {self.bound:,.2f}"
 
 
 def judge_child(

@@ -16,8 +16,8 @@ def number(value: float | None, digits: int = 2, *, is_signed: bool = False) -> 
     """A number with a true minus sign; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return NO_NUMBER
-    text = f"{value:{'+' if is_signed else ''},.{digits}f}"
-    return "0" if text == "-0" else text.replace("-", MINUS)
+    rounded = round(value, digits) + 0.0  # without the sign of a negative zero
+    return f"{rounded:{'+' if is_signed else ''},.{digits}f}".replace("-", MINUS)
 
 
 def significant(value: float | None) -> str:

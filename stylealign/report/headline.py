@@ -46,7 +46,9 @@ def arms_table(sources: Sources, child: str, figures: ChildFigures) -> Table:
     rows = [_arms_row(n, f, n in controls) for n, f in figures.labels.items() if n not in controls]
     for name in sorted(controls):
         measured = figures.labels.get(name)
-        rows.append(_arms_row(name, measured, True) if measured else _unmeasured_row(name))
+        rows.append(
+            _arms_row(name, measured, True) if measured else _unmeasured_row(sources, child, name)
+        )
     titles = ("source only", "transfer", "oracle", "gap closed", "gain")
     columns = (Column("label", is_number=False), *(Column(title) for title in titles))
     example = next(iter(figures.labels.values()))
@@ -75,8 +77,12 @@ def _arms_row(name: str, figures: LabelFigures, is_control: bool) -> tuple[Cell,
     )  # fmt: skip
 
 
-def _unmeasured_row(name: str) -> tuple[Cell, ...]:
-    reason = "real images of the child have no such label"
+def _unmeasured_row(sources: Sources, child: str, name: str) -> tuple[Cell, ...]:
+    reason, transferred = "real images of the child have no such label", sources.transferred(child)
+    column = f"confidence.{name}"
+    if transferred is not None and column in transferred.table():
+        mean = number(transferred.table()[column].mean())
+        reason += f"; the set states a confidence of {mean} on average"
     dash = Cell(NO_NUMBER, tone="muted")
     head = Cell(words(name), badge=CONTROL, tone="control")
     return (head, dash, dash, dash, Cell("null", reason, "muted"), dash)

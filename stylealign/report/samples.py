@@ -121,8 +121,8 @@ def inversion_cards(
                 tuple((title, Picture(pixels, f"{title}, {name}")) for title, pixels in pictures),
                 label_facts(row, dataset.schema),
                 title=f"{number(row['reconstruction'], 1)} dB",
-                verdict=words(str(row["reject_reason"])) if not row["accepted"] else "",
-                tone="plain" if row["accepted"] else "bad",
+                verdict=words(str(row["reject_reason"])) if not bool(row["accepted"]) else "",
+                tone="plain" if bool(row["accepted"]) else "bad",
             )
         )
     return tuple(cards)

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.folders import finish_folder
 from stylealign.data.labels import parse_schema
 from stylealign.data.prepare import prepare
-from stylealign.data.procedural import label_schema
+from stylealign.data.procedural import Domain, label_schema
 from stylealign.data.shards import fingerprint, plan_shards, write_shard
 from stylealign.data.sources import ProceduralSource
 from stylealign.data.tables import image_table
@@ -26,7 +27,11 @@ from stylealign.models import Model, ModelConfig
 from stylealign.report import ChildSources, Gate, Sources
 from stylealign.translation import translate
 
-DOMAINS = {"people": ("people", 1), "cats": ("cats", 2), "cats_test": ("cats", 3)}
+DOMAINS: dict[str, tuple[Domain, int]] = {
+    "people": ("people", 1),
+    "cats": ("cats", 2),
+    "cats_test": ("cats", 3),
+}
 MIN_PSNR = 9.0
 
 
@@ -60,10 +65,10 @@ def project(finished_project: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_project, tmp_path / "project"))
 
 
-def project_sources(root: Path, **changes: object) -> Sources:
+def project_sources(root: Path, **changes: Any) -> Sources:
     """The sources of a page about the project."""
     artifacts = root / "artifacts"
-    settings: dict[str, object] = {
+    settings: dict[str, Any] = {
         "title": "People to cats",
         "prepared": {name: artifacts / "prepare" / name for name in DOMAINS},
         "parent_dataset": "people",
@@ -202,10 +207,11 @@ def write_drawn(
         **confidence, reconstruction=found.psnr.numpy().astype(float), confidence=mean,
         accepted=[not reason for reason in reasons], reject_reason=reasons,
     )  # fmt: skip
-    for stage, kind, data in (
+    stages: tuple[tuple[str, Literal["translated", "transferred"], pd.DataFrame], ...] = (
         ("translate", "translated", frame),
         ("transfer", "transferred", judged),
-    ):
+    )
+    for stage, kind, data in stages:
         folder = artifacts / stage / "cats"
         folder.mkdir(parents=True)
         plan = plan_shards(folder, rows, fingerprint=fingerprint(stage=stage), shard_size=10_000)

@@ -1,5 +1,7 @@
 """Numbers as a reader wants to see them."""
 
+from typing import Any
+
 import pytest
 
 from stylealign.data.labels import LabelSpec
@@ -20,9 +22,9 @@ def test_a_number_that_is_none_or_not_finite_is_a_dash():
 
 
 def test_a_negative_number_that_rounds_to_zero_is_zero():
-    text = number(-0.001, 0)
+    texts = number(-0.001, 0), number(-0.001)
 
-    assert text == "0"
+    assert texts == ("0", "0.00")
 
 
 @pytest.mark.parametrize(
@@ -67,5 +69,5 @@ def test_a_value_without_an_interval_has_no_drawing():
         (None, {"type": "boxes", "unit": "px"}, "\N{EN DASH}"),
     ],
 )
-def test_a_label_is_written_as_its_type_asks(value: object, fields: dict, text: str):
+def test_a_label_is_written_as_its_type_asks(value: object, fields: dict[str, Any], text: str):
     assert label_text(value, LabelSpec(**fields)) == text

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from stylealign.report import Sources, build_page, render_page
 from stylealign.report.content import Card, Cards, Page, Picture, Section
 
 OpenSources = Callable[..., Sources]
+Attributes = list[tuple[str, str | None]]
 
 VOID = {"meta", "link", "img", "line"}
 
@@ -28,15 +30,15 @@ class Outline(HTMLParser):
         self.found: list[tuple[str, dict[str, str | None]]] = []
         self.feed(html)
 
-    def handle_starttag(self, tag, attrs):  # noqa: D102
+    def handle_starttag(self, tag: str, attrs: Attributes):  # noqa: D102
         self.found.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attrs):  # noqa: D102
+    def handle_startendtag(self, tag: str, attrs: Attributes):  # noqa: D102
         self.found.append((tag, dict(attrs)))
 
-    def handle_endtag(self, tag):  # noqa: D102
+    def handle_endtag(self, tag: str):  # noqa: D102
         assert self.open.pop() == tag
 
     def named(self, tag: str) -> list[dict[str, str | None]]:
@@ -53,7 +55,7 @@ def section(html: str, name: str) -> str:
     return html[start : html.index("</section>", start)]
 
 
-def change_json(path: Path, change) -> None:
+def change_json(path: Path, change: Callable[[Any], object]) -> None:
     content = json.loads(path.read_text("utf-8"))
     change(content)
     path.write_text(json.dumps(content), "utf-8")
@@ -142,7 +144,10 @@ def test_the_gate_names_everything_that_speaks_against_a_child(
     page = build_page(open_sources(project))
 
     assert page.verdicts[0].tone == "bad"
-    assert "Fréchet distance to real images is 200, expected at most 100" in page.verdicts[0].detail
+    assert (
+        "Fréchet distance to real images is 200.00, expected at most 100.00"
+        in page.verdicts[0].detail
+    )
 
 
 def test_a_child_that_meets_every_demand_passes(sources: Sources):
@@ -182,7 +187,7 @@ def test_a_project_without_any_artifact_still_has_a_page(open_sources: OpenSourc
 
 
 def test_names_from_outside_cannot_write_markup(open_sources: OpenSources, project: Path):
-    def rename(figures):
+    def rename(figures: Any):
         labels = figures["cats"]["labels"]
         labels["<script>alert($x$)</script>"] = labels.pop("yaw")
 
