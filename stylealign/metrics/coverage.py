@@ -36,12 +36,13 @@ def measure_coverage(sampled: pd.DataFrame, real: pd.DataFrame, schema: LabelSch
 
     Shapes: one row per image, one column per label.
     """
-    spread, gaps = {}, {}
+    spread: dict[str, float] = {}
+    gaps: dict[str, float] = {}
     for name, spec in schema.items():
+        first, second = sampled[name].to_numpy(), real[name].to_numpy()
         if spec.type == "continuous":
-            spread[name] = float(sampled[name].std() / real[name].std())
+            spread[name] = float(np.std(first) / np.std(second))
         elif spec.type == "class":
-            values = sorted({*sampled[name], *real[name]})
-            shares = [[(table[name] == v).mean() for v in values] for table in (sampled, real)]
-            gaps[name] = float(np.abs(np.subtract(*shares)).max())
+            values = sorted({*first, *second})
+            gaps[name] = max(abs(float(np.mean(first == v) - np.mean(second == v))) for v in values)
     return Coverage(spread, gaps)
