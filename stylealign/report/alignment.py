@@ -77,7 +77,7 @@ def _agreement_chart(child: str, analysis: ChildAnalysis) -> tuple[Chart, ...]:
     if not measured:
         return ()
     rows = {
-        name: tuple(_or(value, f.agreement) for value in (f.agreement, f.low, f.high))
+        name: (_or(f.agreement), _or(f.low, f.agreement), _or(f.high, f.agreement))
         for name, f in measured.items()
     }
     ceilings = {name: (_or(f.parent_ceiling), _or(f.child_ceiling)) for name, f in measured.items()}

@@ -3,13 +3,14 @@
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from stylealign.report.columns import Numbers
 
 POINTS_PER_INCH: Final = 72.0
 """One point of matplotlib is one pixel of the SVG."""
@@ -24,7 +25,7 @@ _VARIABLES: Final = {
 }
 """Colours that no chart shows as such: each stands for a colour of the page, light or dark."""
 
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "DejaVu Sans",
@@ -64,7 +65,7 @@ def draw(name: str, size: tuple[int, int], paint: Callable[[Axes], None]) -> str
     return _inline(buffer.getvalue())
 
 
-def curve(name: str, kimg: pd.Series, values: pd.Series) -> str:
+def curve(name: str, kimg: Numbers, values: Numbers) -> str:
     """One number over training, in thousands of real images shown."""
 
     def paint(axes: Axes) -> None:
@@ -76,7 +77,7 @@ def curve(name: str, kimg: pd.Series, values: pd.Series) -> str:
     return draw(f"curve {name}", (320, 190), paint)
 
 
-def histogram(name: str, values: pd.Series, *, unit: str, threshold: float | None = None) -> str:
+def histogram(name: str, values: Numbers, *, unit: str, threshold: float | None = None) -> str:
     """How often each size of a number occurs, and the threshold that it is held to."""
 
     def paint(axes: Axes) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from stylealign.metrics.quality import Check, judge_child
+from stylealign.report.columns import flags, mean, numbers
 from stylealign.report.content import Block, Cell, Column, Fact, Section, Table, Text, missing
 from stylealign.report.figures import ChildFigures, LabelFigures
 from stylealign.report.formatting import MINUS, NO_NUMBER, number, percent, plural, ranged, words
@@ -81,8 +82,8 @@ def _unmeasured_row(sources: Sources, child: str, name: str) -> tuple[Cell, ...]
     reason, transferred = "real images of the child have no such label", sources.transferred(child)
     column = f"confidence.{name}"
     if transferred is not None and column in transferred.table():
-        mean = number(transferred.table()[column].mean())
-        reason += f"; the set states a confidence of {mean} on average"
+        stated = number(mean(numbers(transferred.table(), column)))
+        reason += f"; the set states a confidence of {stated} on average"
     dash = Cell(NO_NUMBER, tone="muted")
     head = Cell(words(name), badge=CONTROL, tone="control")
     return (head, dash, dash, dash, Cell("null", reason, "muted"), dash)
@@ -162,7 +163,7 @@ def describe_key_figures(sources: Sources) -> tuple[Fact, ...]:
     facts: list[Fact] = []
     transferred = sources.transferred(child)
     if transferred is not None:
-        accepted = int(transferred.table()["accepted"].sum())
+        accepted = int(flags(transferred.table(), "accepted").sum())
         share = percent(accepted / max(1, len(transferred)))
         facts.append(Fact(f"accepted labelled images of {child}, {share} of all", f"{accepted:,}"))
     figures = sources.evaluations.get(child, ChildFigures())
@@ -177,7 +178,9 @@ def describe_key_figures(sources: Sources) -> tuple[Fact, ...]:
         facts.append(Fact("Fréchet distance to real images", number(figures.distance, 1)))
     codes = sources.code_table
     if codes is not None:
-        facts.append(Fact("mean PSNR of the inversions", f"{number(codes['psnr'].mean(), 1)} dB"))
+        facts.append(
+            Fact("mean PSNR of the inversions", f"{number(mean(numbers(codes, 'psnr')), 1)} dB")
+        )
     return tuple(facts)
 
 
@@ -196,4 +199,4 @@ def accepted_share(sources: Sources, child: str) -> float | None:
     transferred = sources.transferred(child)
     if transferred is None or len(transferred) == 0:
         return None
-    return float(transferred.table()["accepted"].mean())
+    return float(flags(transferred.table(), "accepted").mean())

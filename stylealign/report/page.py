@@ -1,8 +1,9 @@
 """The page as one HTML file that needs nothing beside itself."""
 
 import base64
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -103,9 +104,11 @@ def _render(page: Page, max_side: int) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["source"] = lambda picture: data_uri(picture, max_side)
-    environment.filters["shown_side"] = shown_side
-    environment.filters["code_parts"] = lambda text: list(code_parts(text))
+    # Jinja declares its filters by those it brings along
+    filters = cast("dict[str, Callable[..., object]]", environment.filters)
+    filters["source"] = partial(data_uri, max_side=max_side)
+    filters["shown_side"] = shown_side
+    filters["code_parts"] = code_parts
     return environment.get_template("page.html").render(page=page)
 
 

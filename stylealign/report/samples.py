@@ -1,7 +1,8 @@
 """Pictures at equal codes, inversions, and the labelled child data set to look at."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -10,6 +11,7 @@ from stylealign.data.dataset import ImageDataset
 from stylealign.data.labels import LabelSchema
 from stylealign.images import Pixels, to_uint8
 from stylealign.models import Latents, Model
+from stylealign.report.columns import flags, select
 from stylealign.report.content import (
     Block,
     Card,
@@ -89,10 +91,9 @@ def describe_inversions(sources: Sources) -> Section:
             blocks.append(missing(f"The labelled data set of {child} is", f"transfer {child}"))
             continue
         table = dataset.table()
-        accepted = choose(table[table["accepted"]], sources.num_samples, sources.seed)
-        rejected = choose_by_reason(
-            table[~table["accepted"].astype(bool)], sources.num_samples, sources.seed
-        )
+        is_accepted = flags(table, "accepted")
+        accepted = choose(select(table, is_accepted), sources.num_samples, sources.seed)
+        rejected = choose_by_reason(select(table, ~is_accepted), sources.num_samples, sources.seed)
         blocks.append(Text(f"Accepted for {child}", "heading"))
         blocks.append(Cards(inversion_cards(sources, dataset, accepted)))
         if len(rejected):
@@ -110,7 +111,7 @@ def inversion_cards(
     redrawn = redraw(sources, parents)
     children = dataset.images(table["id"].tolist())
     cards: list[Card] = []
-    for place, (_, row) in enumerate(table.iterrows()):
+    for place, row in enumerate(table.to_dict("records")):
         pictures = [] if originals is None else [("original", originals[place])]
         if parents[place] in redrawn:
             pictures.append(("redrawn", redrawn[parents[place]]))
@@ -157,16 +158,17 @@ def describe_transferred(sources: Sources) -> Section:
             blocks.append(missing(f"The labelled data set of {child} is", f"transfer {child}"))
             continue
         table = dataset.table()
-        page = choose(table[table["accepted"]], 3 * sources.num_samples, sources.seed + 1)
-        counts = f"{plural(int(table['accepted'].sum()), 'accepted row')} of {len(table):,}"
+        accepted = select(table, flags(table, "accepted"))
+        page = choose(accepted, 3 * sources.num_samples, sources.seed + 1)
+        counts = f"{plural(len(accepted), 'accepted row')} of {len(table):,}"
         cards = tuple(
             Card(
                 (("", Picture(pixels, f"{child} image {row['id']}")),),
                 label_facts(row, dataset.schema),
                 title=percent(float(row["confidence"])),
             )
-            for pixels, (_, row) in zip(
-                dataset.images(page["id"].tolist()), page.iterrows(), strict=True
+            for pixels, row in zip(
+                dataset.images(page["id"].tolist()), page.to_dict("records"), strict=True
             )
         )
         blocks.append(Cards(cards, f"{child}: {counts}. {describe_confidence(table)}"))
@@ -180,7 +182,7 @@ def describe_confidence(table: pd.DataFrame) -> str:
     return "The percentage is the confidence of the row."
 
 
-def label_facts(row: pd.Series, schema: LabelSchema) -> tuple[Fact, ...]:
+def label_facts(row: Mapping[Hashable, Any], schema: LabelSchema) -> tuple[Fact, ...]:
     """The labels of a row, each with its own confidence where there is one."""
     facts: list[Fact] = []
     for name, spec in schema.items():

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from stylealign.errors import DataError
 from stylealign.report import charts
+from stylealign.report.columns import mean, numbers
 from stylealign.report.content import Block, Chart, Charts, Section, Text, missing
 from stylealign.report.formatting import number, percent, significant, words
 from stylealign.report.sources import Sources
@@ -48,11 +50,13 @@ def history_charts(name: str, history: pd.DataFrame) -> Charts:
     """One small chart per number."""
     drawn: list[Chart] = []
     for column in history.columns:
-        values = history[column].dropna()
-        if len(values) < 2:
+        values = numbers(history, column)
+        there = ~np.isnan(values)
+        if there.sum() < 2:
             continue
-        svg = charts.curve(f"{name} {column}", pd.Series(values.index), values)
-        ends = f"from {significant(values.iloc[0])} to {significant(values.iloc[-1])}"
+        kimg, values = history.index.to_numpy(np.float64)[there], values[there]
+        svg = charts.curve(f"{name} {column}", kimg, values)
+        ends = f"from {significant(float(values[0]))} to {significant(float(values[-1]))}"
         drawn.append(Chart(words(column), svg, f"{words(column)} over training, {ends}."))
     return Charts(tuple(drawn))
 
@@ -67,18 +71,20 @@ def describe_codes(sources: Sources) -> Section:
     if table is None:
         block = missing("Codes are", "invert")
         return Section("codes", "Quality of the inversions", lead, (block,))
-    psnr, bound = table["psnr"], sources.min_psnr
+    psnr, bound = numbers(table, "psnr"), sources.min_psnr
+    low, high = (float(np.quantile(psnr, share)) for share in (0.1, 0.9))
+    perceptual = numbers(table, "perceptual")
     told = (
-        f"{len(table):,} images in {table['space'].iloc[0]}: PSNR {number(psnr.mean(), 1)} dB on "
-        f"average, {number(psnr.quantile(0.1), 1)} to {number(psnr.quantile(0.9), 1)} dB for the "
-        f"middle 80 %; {percent(float(table['converged'].mean()))} converged."
+        f"{len(table):,} images in {table['space'].iloc[0]}: PSNR {number(mean(psnr), 1)} dB on "
+        f"average, {number(low, 1)} to {number(high, 1)} dB for the middle 80 %; "
+        f"{percent(mean(numbers(table, 'converged')))} converged."
     )
     drawn = [
         Chart("PSNR", charts.histogram("psnr", psnr, unit="dB", threshold=bound), told),
         Chart(
             "Perceptual distance",
-            charts.histogram("perceptual", table["perceptual"], unit="distance"),
-            f"Perceptual distance: {significant(table['perceptual'].mean())} on average.",
+            charts.histogram("perceptual", perceptual, unit="distance"),
+            f"Perceptual distance: {significant(mean(perceptual))} on average.",
         ),
     ]
     return Section("codes", "Quality of the inversions", lead, (Charts(tuple(drawn), told),))
