@@ -24,8 +24,8 @@ CONFIG = ModelConfig(
     z_dim=64,
     w_dim=64,
     num_mapping_layers=4,
-    channels={4: 64, 8: 64, 16: 48, 32: 24},
-    discriminator_channels={4: 64, 8: 64, 16: 48, 32: 16},
+    channels={4: 96, 8: 96, 16: 64, 32: 32},
+    discriminator_channels={4: 64, 8: 64, 16: 64, 32: 16},
     noise=False,
     domain="people",
 )

@@ -22,9 +22,9 @@ _RANGES: dict[str, tuple[float, float, str, str, float]] = {
     "eye_openness": (0.0, 1.0, "", "invariant", 0.1),
 }
 _NUISANCE: dict[str, tuple[float, float]] = {
-    "size": (0.94, 1.06),  # scale of the head
-    "x": (-0.045, 0.045),  # shift of the head to the right, image widths
-    "y": (-0.045, 0.045),  # shift of the head downwards, image heights
+    "size": (0.96, 1.04),  # scale of the head
+    "x": (-0.03, 0.03),  # shift of the head to the right, image widths
+    "y": (-0.03, 0.03),  # shift of the head downwards, image heights
     "background": (0.0, 1.0),  # place on the ring of background colours
 }
 _CLASSES: dict[Domain, dict[str, tuple[str, ...]]] = {

@@ -7,10 +7,10 @@ import numpy as np
 
 from stylealign.data.procedural.canvas import Array, Canvas
 
-EYE_X, EYE_Y, EYE_Z = 0.27, -0.10, 0.47
-MOUTH_Y, MOUTH_Z = 0.42, 0.47
-NOSE_Y, NOSE_Z = 0.16, 0.56
-EYE_WIDTH, EYE_HEIGHT = 0.17, 0.18
+EYE_X, EYE_Y, EYE_Z = 0.28, -0.10, 0.40
+MOUTH_Y, MOUTH_Z = 0.43, 0.40
+NOSE_Y, NOSE_Z = 0.16, 0.48
+EYE_WIDTH, EYE_HEIGHT = 0.19, 0.20
 SIDES = (-1.0, 1.0)
 
 FRAME = np.array([0.06, 0.07, 0.12], np.float32)
@@ -76,17 +76,17 @@ def paint_lids(canvas: Canvas, head: Head) -> None:
 
 def mouth_bend(head: Head) -> Array:
     """How far the middle of the mouth hangs below its corners."""
-    return np.where(head.smile > 0, np.float32(0.25), np.float32(0.20)) * head.smile
+    return np.where(head.smile > 0, np.float32(0.27), np.float32(0.23)) * head.smile
 
 
 def paint_mouth(canvas: Canvas, head: Head, lips: Array, inside: Array) -> None:
     """Draw a mouth whose corners rise, that widens and that opens with the smile."""
     spot = head.spot(0.0, MOUTH_Y, MOUTH_Z)
-    half_width = (0.30 + 0.06 * head.smile) * (0.3 + 0.7 * spot.width)
+    half_width = (0.35 + 0.06 * head.smile) * (0.3 + 0.7 * spot.width)
     arch = _arch((canvas.x - spot.x) / half_width)
     middle = spot.y + mouth_bend(head) * (arch - 0.55)
-    gap = 0.06 * np.maximum(head.smile, 0.0) * arch
-    lip = 0.056 * np.minimum(4 * arch, 1.0)
+    gap = 0.08 * np.maximum(head.smile, 0.0) * arch
+    lip = 0.07 * np.minimum(4 * arch, 1.0)
     canvas.paint(canvas.span(middle - gap - lip, middle + gap + lip), lips)
     canvas.paint(canvas.span(middle - gap, middle + gap), inside)
 
