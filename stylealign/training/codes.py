@@ -35,10 +35,20 @@ def mix(generator: Generator, z: MixedZ) -> WPlus:
     return w_plus
 
 
+def part_of_z(z: MixedZ, part: slice) -> MixedZ:
+    """The z codes of some rows of a joint batch."""
+    return [(codes[part], cut) for codes, cut in z]
+
+
+def part_of(maps: dict[str, Tensor], part: slice) -> dict[str, Tensor]:
+    """The noise inputs, or other maps by name, of some rows of a joint batch."""
+    return {name: values[part] for name, values in maps.items()}
+
+
 @torch.no_grad()
-def track_w_avg(generator: Generator, w_plus: WPlus, beta: float) -> None:
-    """Move the running mean of w towards this batch's mean."""
-    generator.w_avg.lerp_(w_plus[:, 0].mean(dim=0), 1 - beta)
+def track_w_avg(generator: Generator, w_mean: Tensor, beta: float) -> None:
+    """Move the running mean of w towards this batch's mean, [w_dim]."""
+    generator.w_avg.lerp_(w_mean, 1 - beta)
 
 
 def draw_noise(generator: Generator, batch: int, rng: torch.Generator) -> dict[str, Tensor]:

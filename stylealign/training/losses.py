@@ -54,3 +54,16 @@ def path_length_penalty(lengths: Tensor, mean: Tensor, decay: float) -> tuple[Te
     """
     mean = mean.lerp(lengths.mean(), decay)
     return (lengths - mean).square(), mean.detach()
+
+
+def linearized_path_penalty(lengths: Tensor, joint: Tensor, mean: Tensor, decay: float) -> Tensor:
+    """A loss of some lengths whose gradient is their share of the joint batch's penalty.
+
+    The joint penalty depends on all lengths through the mean that they move. Derived by hand
+    (P = mean_j (l_j - m)^2 with dm/dl_i = decay / N), the gradient at l_i needs only numbers of
+    the joint batch: 2 / N * (l_i - m - decay * mean_j (l_j - m)).
+
+    Shapes: lengths [n] of this part, joint [N] of all parts, mean m scalar -> scalar.
+    """
+    offset = decay * (joint - mean).mean().detach()
+    return ((lengths - mean).square() - 2 * offset * lengths).sum() / len(joint)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stylealign.errors import CheckpointError
-from stylealign.models import Discriminator, Generator, Model
+from stylealign.models import Discriminator, Generator, Model, ModelConfig
 from stylealign.recipe import Component, Recipe
 from stylealign.training.snapshot import (
     load_state,
@@ -17,6 +17,7 @@ from stylealign.training.snapshot import (
     restore_optimizer,
     save_state,
 )
+from stylealign.training.split import Split
 
 
 @runtime_checkable
@@ -59,6 +60,10 @@ class Training:
     history: list[dict[str, float]] = field(default_factory=list)
     """One record per tick: kimg and the mean of each loss."""
     pl_mean: Tensor = field(default_factory=lambda: torch.zeros([]))
+    split: Split = field(default_factory=Split)
+    """This process among all, and the parts in which it works through its images."""
+    notes: list[str] = field(default_factory=list[str])
+    """What the run had to adapt to, in sentences; the tick carries them to the user."""
 
     def __post_init__(self) -> None:
         model, recipe = self.model, self.recipe
@@ -68,8 +73,11 @@ class Training:
         if model.config.c_dim:
             message = "training takes unconditional models; this one expects classes (c_dim > 0)"
             raise CheckpointError(message)
+        self.mbstd_group = stddev_group(model.config, recipe.batch_size)
+        self.split.require_fit(recipe.batch_size, self.mbstd_group)
         if model.raw_generator is None:
             model.raw_generator = copy.deepcopy(model.generator)
+        self.pl_mean = self.pl_mean.to(model.generator.w_avg.device)
         self.G, self.D, self.G_ema = model.raw_generator, model.discriminator, model.generator
         self.rng = torch.Generator(device="cpu").manual_seed(recipe.seed)
         freeze_generator(self.G, recipe.freeze)
@@ -88,6 +96,12 @@ class Training:
     def kimg(self) -> float:
         """Thousands of real images shown so far."""
         return self.nimg / 1000
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        config = self.model.config
+        return config.img_channels, config.resolution, config.resolution
 
     @property
     def is_warm(self) -> bool:
@@ -136,7 +150,7 @@ class Training:
                 raise CheckpointError(message) from error
         restore_optimizer(self.g_optimizer, tensors, "g_optimizer")
         restore_optimizer(self.d_optimizer, tensors, "d_optimizer")
-        self.pl_mean = tensors["pl_mean"]
+        self.pl_mean = tensors["pl_mean"].to(self.pl_mean.device)
         self.rng.set_state(tensors["rng"])
         self.nimg, self.step = numbers["nimg"], numbers["step"]
         self.history = numbers["history"]
@@ -145,6 +159,13 @@ class Training:
     @property
     def _networks(self) -> tuple[tuple[str, nn.Module], ...]:
         return (("G", self.G), ("D", self.D), ("G_ema", self.G_ema))
+
+
+def stddev_group(config: ModelConfig, batch_size: int) -> int:
+    """Images that the discriminator compares with one another; 1 where it compares none."""
+    if not config.mbstd_num_channels:
+        return 1
+    return min(config.mbstd_group_size or batch_size, batch_size)
 
 
 def recipe_changes(saved: dict[str, Any], recipe: Recipe) -> list[str]:

@@ -1,0 +1,110 @@
+"""How a joint batch is dealt to processes, and in each process to parts that fit into memory.
+
+Every process draws the codes and the noise of the whole joint batch from the same rng and keeps
+its own, so that several processes, or a batch in parts, compute what one process computes with
+the whole batch, to rounding. Images are dealt in strides: with N images and minibatch-stddev
+groups of size g, image i is grouped with i + k * N / g, and a stride that divides N / g keeps
+every group whole.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, distributed, nn
+
+from stylealign.errors import ParamsError
+
+
+@dataclass
+class Split:
+    """This process among all, and the parts in which it works through its images.
+
+    Training draws what it needs for the joint batch and takes `parts` of it; averages of equal
+    parts are averaged again, over the parts and then over the processes.
+    """
+
+    rank: int = 0
+    num_ranks: int = 1
+    num_parts: int = 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether one process works on the joint batch in one part."""
+        return self.num_ranks == 1 and self.num_parts == 1
+
+    def parts(self, batch: int) -> list[slice]:
+        """Rows of a joint batch that each part of this process takes, none of them empty."""
+        stride = self.num_ranks * self.num_parts
+        starts = range(self.rank, min(stride, batch), self.num_ranks)
+        return [slice(start, None, stride) for start in starts]
+
+    def round_up(self, size: int) -> int:
+        """The next size that all processes have an equal share of."""
+        return -(-size // self.num_ranks) * self.num_ranks
+
+    def own_part(self, part: slice) -> slice:
+        """The same part, in the rows of this process alone."""
+        return slice((part.start - self.rank) // self.num_ranks, None, self.num_parts)
+
+    def average(self, value: Tensor) -> Tensor:
+        """Mean over all processes of a value of equal shape in each."""
+        if self.num_ranks == 1:
+            return value
+        total = value.detach().clone()
+        distributed.all_reduce(total)
+        return total / self.num_ranks
+
+    def average_all(self, values: list[Tensor]) -> list[Tensor]:
+        """Means over all processes, in one exchange."""
+        if self.num_ranks == 1 or not values:
+            return values
+        flat = self.average(torch.cat([value.detach().flatten() for value in values]))
+        pieces = flat.split([value.numel() for value in values])
+        return [piece.view_as(value) for piece, value in zip(pieces, values, strict=True)]
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Values of all processes, one process after the other: [n] -> [num_ranks * n]."""
+        if self.num_ranks == 1:
+            return values
+        received = [torch.empty_like(values) for _ in range(self.num_ranks)]
+        distributed.all_gather(received, values.contiguous())
+        return torch.cat(received)
+
+    def agree(self, is_wanted: bool, device: torch.device) -> bool:
+        """Whether any process wants it; the answer is the same in all."""
+        if self.num_ranks == 1:
+            return is_wanted
+        return bool(self.average(torch.tensor(float(is_wanted), device=device)) > 0)
+
+    def copy_from_first(self, networks: list[nn.Module]) -> None:
+        """Give every process the weights and buffers of the first."""
+        if self.num_ranks == 1:
+            return
+        for network in networks:
+            for tensor in network.state_dict().values():
+                distributed.broadcast(cast(Tensor, tensor), src=0)
+
+    def require_fit(self, batch_size: int, group: int) -> None:
+        """Check that every part gets equally many images and whole minibatch-stddev groups.
+
+        Raises: ParamsError that names a batch size that fits.
+        """
+        num_shares = self.num_ranks * self.num_parts
+        if batch_size % (num_shares * group) == 0:
+            return
+        unit = num_shares * group
+        near = max(unit, batch_size // unit * unit)
+        message = (
+            f"batch_size {batch_size} cannot be dealt to {num_shares} "
+            f"{'process' if num_shares == 1 else 'parts'} in whole minibatch-stddev groups of "
+            f"{group}; set it to a multiple of {unit}, such as {near}"
+        )
+        raise ParamsError(message)
+
+    def halve(self, batch_size: int, group: int) -> bool:
+        """Work in twice as many parts, if parts of whole groups are left; says whether it does."""
+        num_parts = 2 * self.num_parts
+        is_possible = batch_size % (self.num_ranks * num_parts * group) == 0
+        self.num_parts = num_parts if is_possible else self.num_parts
+        return is_possible
