@@ -7,13 +7,17 @@ from stylealign.alignment.agreement import (
     measure_ceiling,
 )
 from stylealign.alignment.semantics import Direction, fit_direction, measure_slope
+from stylealign.alignment.standing import FixedCodes, Standing, choose_standing
 from stylealign.alignment.swap import reset_groups
 from stylealign.alignment.weights import group_of, list_groups, weight_distances
 
 __all__ = [
     "Agreement",
     "Direction",
+    "FixedCodes",
     "LabelReader",
+    "Standing",
+    "choose_standing",
     "fit_direction",
     "group_of",
     "list_groups",

@@ -1,0 +1,145 @@
+"""Where a child stands while it trains: how like its domain, how like its parent, no label read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylealign.alignment.swap import reset_groups
+from stylealign.alignment.weights import list_groups, weight_distances
+from stylealign.checkpoints import require_related
+from stylealign.errors import DataError
+from stylealign.images import PixelBatch, to_float, to_uint8
+from stylealign.metrics.distances import frechet_distance
+from stylealign.metrics.features import Extractor, extract_features, metric_name
+from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
+from stylealign.models import Generator, Model
+from stylealign.models.classes import draw_classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Figures of a child at one point of its training, on fixed codes.
+
+    Units: `fidelity` a Fréchet distance, less is better; `change` the perceptual distance of the
+        child's drawing to the parent's, less is nearer; `likeness` a correlation in [-1, 1],
+        more is better; `weight_distances` and `group_changes` by component group.
+    """
+
+    kimg: float
+    fidelity: float
+    fidelity_name: str
+    change: float
+    likeness: float
+    weight_distances: dict[str, float]
+    group_changes: dict[str, float]
+    """How much the child's drawing changes where a group is set back to the parent's weights."""
+
+    def figures(self) -> dict[str, float]:
+        """All of them by name, ready to be logged."""
+        groups = {f"weight_distance.{name}": v for name, v in self.weight_distances.items()}
+        changes = {f"group_change.{name}": v for name, v in self.group_changes.items()}
+        own = {"change": self.change, "likeness": self.likeness}
+        return {self.fidelity_name: self.fidelity, **own, **groups, **changes}
+
+
+class FixedCodes:
+    """The codes, the parent's drawing of them and the real images that a child is held against.
+
+    What does not change is computed once, so a figure moves only because the child does.
+
+    Raises: DataError if there are under three codes or two real images.
+    """
+
+    def __init__(
+        self,
+        parent: Model,
+        real: PixelBatch,
+        extractor: Extractor,
+        *,
+        num_codes: int,
+        num_looked_at: int = 64,
+        batch_size: int = 64,
+        seed: int = 0,
+    ) -> None:
+        if num_codes < 3 or len(real) < 2:
+            message = f"{num_codes} codes and {len(real)} real images are too few to compare"
+            raise DataError(message + ": expected at least 3 and 2")
+        self.parent, self.extractor, self.batch_size = parent, extractor, batch_size
+        self.num_looked_at = min(num_looked_at, num_codes)
+        rng = torch.Generator().manual_seed(seed)
+        self.z = torch.randn(num_codes, parent.config.z_dim, generator=rng)
+        self.c = draw_classes(parent.generator, num_codes, rng)
+        self._look = Lite2Blocks()
+        self._real = self._features(real)
+        drawn = self._draw(parent.generator, num_codes)
+        self._likeness = _pairwise(self._features(drawn))
+        self._parent_looks = self._looks(drawn)
+
+    def measure(self, child: Model, kimg: float, *, with_groups: bool = False) -> Standing:
+        """Figures of a child now; `with_groups` adds a drawing for each component group.
+
+        Raises: LineageError if the child is not related to the parent.
+        """
+        require_related(self.parent, child)
+        drawn = self._draw(child.generator, len(self.z))
+        features, looks = self._features(drawn), self._looks(drawn)
+        group_changes: dict[str, float] = {}
+        for group in list_groups(child.generator) if with_groups else ():
+            reset = reset_groups(child, self.parent, [group]).generator
+            seen = self._looks(self._draw(reset, self.num_looked_at))
+            group_changes[group] = perceptual_distance(seen, looks).mean().item()
+        return Standing(
+            kimg=kimg,
+            fidelity=frechet_distance(self._real, features),
+            fidelity_name=metric_name("fd", self.extractor, len(self.z)),
+            change=perceptual_distance(looks, self._parent_looks).mean().item(),
+            likeness=float(np.corrcoef(_pairwise(features), self._likeness)[0, 1]),
+            weight_distances=weight_distances(self.parent, child),
+            group_changes=group_changes,
+        )
+
+    @torch.no_grad()
+    def _draw(self, generator: Generator, num: int) -> PixelBatch:
+        device = generator.w_avg.device
+        parts: list[PixelBatch] = []
+        for start in range(0, num, self.batch_size):
+            rows = slice(start, min(start + self.batch_size, num))
+            c = None if self.c is None else self.c[rows].to(device)
+            parts.append(to_uint8(generator(self.z[rows].to(device), c)))
+        return np.concatenate(parts)
+
+    def _features(self, images: PixelBatch) -> np.ndarray:
+        device = str(self.parent.generator.w_avg.device)
+        return extract_features(images, self.extractor, batch_size=self.batch_size, device=device)
+
+    @torch.no_grad()
+    def _looks(self, images: PixelBatch) -> list[Tensor]:
+        pixels = to_float(images[: self.num_looked_at])
+        return self._look(pixels.to(self.parent.generator.w_avg.device))
+
+
+def choose_standing(standings: Sequence[Standing], *, tolerance: float = 0.1) -> Standing:
+    """The snapshot to keep, by a rule that needs no label of the child's domain.
+
+    Of all whose fidelity is within `tolerance` of the best (0.1 = at most a tenth worse), the one
+    whose images are most alike where the parent's are: the highest likeness. Among equals, the
+    earliest. So training goes on as long as it makes the child's images better, and no longer
+    than it has to for the last tenth, which is paid for in alignment.
+
+    Raises: DataError if there is nothing to choose from.
+    """
+    if not standings:
+        raise DataError("no standing to choose from; measure at least one snapshot")
+    limit = min(standing.fidelity for standing in standings) * (1 + tolerance)
+    good = [standing for standing in standings if standing.fidelity <= limit]
+    return max(good, key=lambda standing: (standing.likeness, -standing.kimg))
+
+
+def _pairwise(features: np.ndarray) -> np.ndarray:
+    """Cosine of every two rows once, features centred: [N, F] -> [N (N - 1) / 2]."""
+    centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+    directions = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    return (directions @ directions.T)[np.triu_indices(len(features), k=1)]
