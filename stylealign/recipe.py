@@ -1,10 +1,29 @@
 """The training recipe: every number that `train` needs, declared and checked in one place."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Component = Literal["mapping", "affine", "const", "torgb"]
+AugmentKind = Literal[
+    "none", "blit", "geom", "color", "filter", "noise", "cutout",
+    "bg", "bgc", "bgcf", "bgcfn", "bgcfnc",
+]  # fmt: skip
+Auto = Literal["auto"]
+Positive = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the fields that may be `auto` come to, for one model and one kind of run."""
+
+    g_lr: float
+    d_lr: float
+    r1_gamma: float
+    ema_kimg: float
+    ema_rampup: float | None
+    ada_kimg: float
 
 
 class Recipe(BaseModel):
@@ -25,11 +44,14 @@ class Recipe(BaseModel):
     batch_size: int = Field(default=32, ge=1)
     seed: int = 0
 
-    g_lr: float = Field(default=1e-3, gt=0)
-    d_lr: float = Field(default=1e-3, gt=0)
+    g_lr: Positive | Auto = 1e-3
+    """auto: 0.0025, from 1024 pixels on 0.002."""
+    d_lr: Positive | Auto = 1e-3
+    """auto: as g_lr."""
     beta2: float = Field(default=0.99, ge=0, lt=1)
 
-    r1_gamma: float = Field(default=0.1, ge=0)
+    r1_gamma: Annotated[float, Field(ge=0)] | Auto = 0.1
+    """Weight of the gradient penalty; 0 = off; auto: 0.0002 * resolution^2 / batch_size."""
     r1_interval: int = Field(default=16, ge=1)
     pl_weight: float = Field(default=0.0, ge=0)
     """Path-length regularisation: smooth codes that a child can inherit; 0 = off."""
@@ -41,11 +63,21 @@ class Recipe(BaseModel):
     mirror: bool = False
     """Show real images x-flipped half of the time."""
 
-    ema_kimg: float = Field(default=5.0, gt=0)
-    """Half-life of the weight average."""
-    ema_rampup: float | None = Field(default=0.05, gt=0)
-    """Bound the half-life to this share of the images seen; off when fine-tuning."""
+    ema_kimg: Positive | Auto = 5.0
+    """Half-life of the weight average; auto: batch_size * 10 / 32."""
+    ema_rampup: Positive | Auto | None = "auto"
+    """Bound the half-life to this share of the images seen; auto: 0.05, when fine-tuning off."""
     w_avg_beta: float = Field(default=0.998, ge=0, lt=1)
+
+    augment: AugmentKind = "none"
+    """Transforms that D sees images through, where data is scarce; b = blit (mirror, quarter
+    turns, whole shifts), g = geom, c = color, f = filter, n = noise, last c = cutout."""
+    augment_p: float = Field(default=0.0, ge=0, le=1)
+    """Probability of each transform: at the start, or throughout without a target."""
+    ada_target: float | None = Field(default=0.6, ge=-1, le=1)
+    """Mean sign of D's logits on real images that steers augment_p; null = augment_p stays."""
+    ada_kimg: Positive | Auto = "auto"
+    """Images in which augment_p can rise from 0 to 1; auto: 500, when fine-tuning 100."""
 
     freeze: tuple[Component, ...] = ()
     """Components of the generator that keep the parent's weights."""
@@ -59,3 +91,24 @@ class Recipe(BaseModel):
     feature_weight: float = Field(default=0.0, ge=0)
     """Keeps the feature maps of G_child(z) near those of G_parent(z)."""
     feature_max_resolution: int = Field(default=16, ge=4)
+
+    def numbers(self, resolution: int, *, is_fine_tuning: bool) -> Numbers:
+        """Put numbers in place of `auto`.
+
+        Source: the automatic configuration of stylegan2-ada-pytorch (arXiv:2006.06676, section 4
+            and its release), and what it changes when it resumes from another model.
+        """
+
+        def settle(value: float | Auto, automatic: float) -> float:
+            return automatic if value == "auto" else value
+
+        rate = 0.002 if resolution >= 1024 else 0.0025
+        rampup = None if is_fine_tuning else 0.05
+        return Numbers(
+            g_lr=settle(self.g_lr, rate),
+            d_lr=settle(self.d_lr, rate),
+            r1_gamma=settle(self.r1_gamma, 0.0002 * resolution**2 / self.batch_size),
+            ema_kimg=settle(self.ema_kimg, self.batch_size * 10 / 32),
+            ema_rampup=rampup if self.ema_rampup == "auto" else self.ema_rampup,
+            ada_kimg=settle(self.ada_kimg, 100.0 if is_fine_tuning else 500.0),
+        )

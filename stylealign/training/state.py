@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stylealign.errors import CheckpointError
 from stylealign.models import Discriminator, Generator, Model, ModelConfig
 from stylealign.recipe import Component, Recipe
+from stylealign.training.augment import KINDS, AdaptiveStrength, Augmentation
 from stylealign.training.snapshot import (
     load_state,
     optimizer_tensors,
@@ -82,12 +83,17 @@ class Training:
         self.rng = torch.Generator(device="cpu").manual_seed(recipe.seed)
         freeze_generator(self.G, recipe.freeze)
         freeze_discriminator(self.D, recipe.freeze_d_layers)
+        self.numbers = numbers = recipe.numbers(
+            model.config.resolution, is_fine_tuning=self.parent is not None
+        )
         pl_interval = recipe.pl_interval if recipe.pl_weight else None
-        r1_interval = recipe.r1_interval if recipe.r1_gamma else None
+        r1_interval = recipe.r1_interval if numbers.r1_gamma else None
         self.g_params = [p for p in self.G.parameters() if p.requires_grad]
         self.d_params = [p for p in self.D.parameters() if p.requires_grad]
-        self.g_optimizer = lazy_adam(self.g_params, recipe.g_lr, recipe.beta2, pl_interval)
-        self.d_optimizer = lazy_adam(self.d_params, recipe.d_lr, recipe.beta2, r1_interval)
+        self.g_optimizer = lazy_adam(self.g_params, numbers.g_lr, recipe.beta2, pl_interval)
+        self.d_optimizer = lazy_adam(self.d_params, numbers.d_lr, recipe.beta2, r1_interval)
+        self.augmentation = Augmentation(KINDS[recipe.augment], self.image_shape)
+        self.ada = AdaptiveStrength(recipe.augment_p, recipe.ada_target, numbers.ada_kimg)
         self.G_ema.requires_grad_(False)
         if self.parent is not None:
             self.parent.requires_grad_(False)
@@ -122,6 +128,7 @@ class Training:
             "nimg": self.nimg,
             "step": self.step,
             "history": self.history,
+            "ada": self.ada.state_dict(),
             "batches": batches.state_dict(),
             "recipe": self.recipe.model_dump(mode="json"),
         }
@@ -154,6 +161,7 @@ class Training:
         self.rng.set_state(tensors["rng"])
         self.nimg, self.step = numbers["nimg"], numbers["step"]
         self.history = numbers["history"]
+        self.ada.load_state_dict(numbers["ada"])
         batches.load_state_dict(numbers["batches"])
 
     @property

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from stylealign.models.latents import Images
+from stylealign.training.augment import Drawn
 from stylealign.training.codes import (
     MixedZ,
     draw_noise,
@@ -33,7 +34,7 @@ def train_step(training: Training, real: Images) -> Losses:
     Shapes: real [N, C, H, W], the images of this process alone.
     Source: arXiv:1912.04958; lazy regularisation section 3.1.
     """
-    recipe, step = training.recipe, training.step
+    recipe, numbers, step = training.recipe, training.numbers, training.step
     batch = len(real) * training.split.num_ranks
     losses: Losses = {}
     is_warm = training.is_warm
@@ -42,13 +43,13 @@ def train_step(training: Training, real: Images) -> Losses:
         if recipe.pl_weight and step % recipe.pl_interval == 0:
             losses |= _path_length_step(training, batch)
     losses |= _discriminator_step(training, real)
-    if recipe.r1_gamma and step % recipe.r1_interval == 0:
+    if numbers.r1_gamma and step % recipe.r1_interval == 0:
         losses |= _r1_step(training, real)
     training.nimg += batch
     training.step += 1
     if is_warm:
         nimg = training.nimg - recipe.d_warmup_kimg * 1000
-        beta = ema_beta(batch, nimg, ema_kimg=recipe.ema_kimg, rampup=recipe.ema_rampup)
+        beta = ema_beta(batch, nimg, ema_kimg=numbers.ema_kimg, rampup=numbers.ema_rampup)
         update_ema(training.G_ema, training.G, beta)
     return losses
 
@@ -57,7 +58,7 @@ def _generator_step(training: Training, batch: int) -> Losses:
     recipe, G = training.recipe, training.G
     joint_z = draw_z(G, batch, style_mixing=recipe.style_mixing, rng=training.rng)
     joint_noise = draw_noise(G, batch, training.rng)
-
+    augmented = _draw_augmentation(training, batch)
     variances: dict[str, Tensor] = {}
 
     def loss_of(part: slice) -> tuple[Tensor, Losses]:
@@ -67,7 +68,7 @@ def _generator_step(training: Training, batch: int) -> Losses:
         w_plus = mix(G, z)
         taps: dict[str, Tensor] = {}
         images = G.synthesis(w_plus, noise_maps=noise_maps, taps=taps)
-        loss = generator_loss(training.D(images))
+        loss = generator_loss(training.D(augmented.part(part).apply(images)))
         report = {"g": loss.detach(), "w_mean": w_plus.detach()[:, 0].mean(dim=0)}
         for name, (weight, value) in _structure(
             training, z, images, taps, noise_maps, variances or None
@@ -174,13 +175,15 @@ def _discriminator_step(training: Training, real: Images) -> Losses:
     with torch.no_grad():
         joint_z = draw_z(G, batch, style_mixing=recipe.style_mixing, rng=training.rng)
         joint_noise = draw_noise(G, batch, training.rng)
+    augmented = [_draw_augmentation(training, batch) for _ in range(2)]
 
     def loss_of(part: slice) -> tuple[Tensor, Losses]:
         with torch.no_grad():
             w_plus = mix(G, part_of_z(joint_z, part))
             fake = G.synthesis(w_plus, noise_maps=part_of(joint_noise, part))
-        real_logits = training.D(real[split.own_part(part)])
-        fake_logits = training.D(fake)
+            shown_fake = augmented[1].part(part).apply(fake)
+            shown_real = augmented[0].part(part).apply(real[split.own_part(part)])
+        real_logits, fake_logits = training.D(shown_real), training.D(shown_fake)
         loss = discriminator_loss(real_logits, fake_logits)
         return loss, {
             "d": loss.detach(),
@@ -190,16 +193,26 @@ def _discriminator_step(training: Training, real: Images) -> Losses:
         }
 
     optimizer, parameters = training.d_optimizer, training.d_params
-    return descend(training, optimizer, parameters, batch, loss_of, norm="grad_norm_d")
+    losses = descend(training, optimizer, parameters, batch, loss_of, norm="grad_norm_d")
+    if recipe.augment != "none":
+        losses["augment_p"] = torch.tensor(training.ada.augment_p)
+        training.ada.observe(split.average(losses["d_real_sign"]), batch)
+    return losses
 
 
 def _r1_step(training: Training, real: Images) -> Losses:
     recipe, batch = training.recipe, len(real) * training.split.num_ranks
+    augmented = _draw_augmentation(training, batch)
 
     def loss_of(part: slice) -> tuple[Tensor, Losses]:
         images = real[training.split.own_part(part)].detach().requires_grad_(True)
-        penalty = r1_penalty(images, training.D(images)).mean()
-        loss = penalty * (recipe.r1_gamma / 2 * recipe.r1_interval)
+        penalty = r1_penalty(images, training.D(augmented.part(part).apply(images))).mean()
+        loss = penalty * (training.numbers.r1_gamma / 2 * recipe.r1_interval)
         return loss, {"r1": penalty.detach()}
 
     return descend(training, training.d_optimizer, training.d_params, batch, loss_of)
+
+
+def _draw_augmentation(training: Training, batch: int) -> Drawn:
+    """What D sees of the images of a joint batch, at the strength reached."""
+    return training.augmentation.draw(batch, training.ada.augment_p, training.rng)

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from stylealign.models.latents import Logits
-
 INTERVAL = 4
 """Steps between two adjustments."""
 
@@ -31,12 +29,12 @@ class AdaptiveStrength:
     num_signs: int = 0
     num_steps: int = 0
 
-    def observe(self, real_logits: Logits) -> None:
-        """Note how D judges real images in one step, and adjust when it is time."""
+    def observe(self, mean_sign: Tensor, batch: int) -> None:
+        """Note the mean sign of D's logits on a batch of real images; adjust when it is time."""
         if self.target is None:
             return
-        self.sign_sum = self.sign_sum + real_logits.detach().sign().sum()
-        self.num_signs += len(real_logits)
+        self.sign_sum = self.sign_sum + mean_sign.detach() * batch
+        self.num_signs += batch
         self.num_steps += 1
         if self.num_steps % INTERVAL == 0:
             self._adjust(self.target)

@@ -140,10 +140,10 @@ def test_strength_rises_to_one_in_ada_kimg_while_d_is_sure():
     strength = AdaptiveStrength(0.0, target=0.6, ada_kimg=1.0)
 
     for _ in range(9):
-        strength.observe(torch.ones(100, 1))
+        strength.observe(torch.tensor(1.0), 100)
     assert strength.augment_p == pytest.approx(0.8)  # adjusted every fourth step
     for _ in range(20):
-        strength.observe(torch.ones(100, 1))
+        strength.observe(torch.tensor(1.0), 100)
 
     assert strength.augment_p == 1.0
 
@@ -152,7 +152,7 @@ def test_strength_falls_to_zero_while_d_errs():
     strength = AdaptiveStrength(0.3, target=0.6, ada_kimg=1.0)
 
     for _ in range(40):
-        strength.observe(torch.tensor([[1.0], [1.0], [1.0], [-1.0]]).repeat(5, 1))
+        strength.observe(torch.tensor(0.5), 20)
 
     assert strength.augment_p == 0.0
 
@@ -161,22 +161,22 @@ def test_strength_without_a_target_stays():
     strength = AdaptiveStrength(0.3, target=None, ada_kimg=1.0)
 
     for _ in range(8):
-        strength.observe(torch.ones(100, 1))
+        strength.observe(torch.tensor(1.0), 100)
 
     assert strength.augment_p == 0.3
 
 
 def test_a_strength_taken_up_between_two_adjustments_goes_on_as_it_would_have():
-    logits = torch.randn(11, 8, 1, generator=torch.Generator().manual_seed(5)) + 0.6
+    signs = torch.rand(11, generator=torch.Generator().manual_seed(5))
     undisturbed, first = (AdaptiveStrength(0.5, target=0.6, ada_kimg=1.0) for _ in range(2))
-    for batch in logits:
-        undisturbed.observe(batch)
+    for sign in signs:
+        undisturbed.observe(sign, 8)
 
-    for batch in logits[:6]:
-        first.observe(batch)
+    for sign in signs[:6]:
+        first.observe(sign, 8)
     resumed = AdaptiveStrength(0.0, target=0.6, ada_kimg=1.0)
     resumed.load_state_dict(first.state_dict())
-    for batch in logits[6:]:
-        resumed.observe(batch)
+    for sign in signs[6:]:
+        resumed.observe(sign, 8)
 
     assert resumed.state_dict() == undisturbed.state_dict()

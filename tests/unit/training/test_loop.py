@@ -66,17 +66,20 @@ def all_tensors(training: Training) -> dict[str, torch.Tensor]:
     }
 
 
-def test_a_resumed_run_is_bit_identical_to_an_undisturbed_one(tmp_path):
-    undisturbed = Training(new_model(), None, recipe())
+@pytest.mark.parametrize("changes", [{}, {"augment": "bgc", "augment_p": 0.3, "ada_kimg": 1}])
+def test_a_resumed_run_is_bit_identical_to_an_undisturbed_one(changes, tmp_path):
+    undisturbed = Training(new_model(), None, recipe(**changes))
     run(undisturbed)
 
-    run(Training(new_model(), None, recipe(total_kimg=0.04)), tmp_path / "state.safetensors")
+    begun = Training(new_model(), None, recipe(total_kimg=0.04, **changes))
+    run(begun, tmp_path / "state.safetensors")
     torch.manual_seed(99)  # the global generator must not matter
-    resumed = Training(Model.new(CONFIG), None, recipe())
+    resumed = Training(Model.new(CONFIG), None, recipe(**changes))
     run(resumed, tmp_path / "state.safetensors")
 
     expected = all_tensors(undisturbed)
     assert all(torch.equal(value, expected[name]) for name, value in all_tensors(resumed).items())
+    assert resumed.ada == undisturbed.ada
 
 
 def test_a_killed_run_repeats_from_its_last_snapshot(tmp_path):

@@ -21,6 +21,7 @@ CONFIG = ModelConfig(
 RECIPE = Recipe(
     total_kimg=1, batch_size=8, pl_weight=1.0, pl_interval=2, r1_interval=3,
     style_mixing=0.5, feature_weight=1.0, layout_weight=1.0,
+    augment="bgc", augment_p=0.5,
 )  # fmt: skip
 
 

@@ -1,0 +1,79 @@
+"""What a recipe's `auto` comes to, and what its fields do."""
+
+from typing import get_args
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from stylealign.models import Model, ModelConfig
+from stylealign.recipe import AugmentKind, Recipe
+from stylealign.training import Training
+from stylealign.training.augment import KINDS
+from stylealign.training.steps import train_step
+
+CONFIG = ModelConfig(
+    resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8}, noise=True
+)
+AUTO = {"g_lr": "auto", "d_lr": "auto", "r1_gamma": "auto", "ema_kimg": "auto"}
+
+
+def test_auto_numbers_are_those_of_the_official_configuration():
+    recipe = Recipe(total_kimg=25000, batch_size=64, **AUTO)
+
+    small = recipe.numbers(256, is_fine_tuning=False)
+    large = recipe.model_copy(update={"batch_size": 4}).numbers(1024, is_fine_tuning=False)
+
+    assert (small.g_lr, small.d_lr, small.ema_kimg) == (0.0025, 0.0025, 20)
+    assert small.r1_gamma == pytest.approx(0.2048)
+    assert (large.g_lr, large.ema_kimg) == (0.002, 1.25)
+    assert large.r1_gamma == pytest.approx(52.4288)
+
+
+def test_fine_tuning_adapts_faster_and_leaves_the_ramp_up_out():
+    recipe = Recipe(total_kimg=10)
+
+    scratch, tuned = (recipe.numbers(32, is_fine_tuning=flag) for flag in (False, True))
+
+    assert (scratch.ema_rampup, scratch.ada_kimg) == (0.05, 500)
+    assert (tuned.ema_rampup, tuned.ada_kimg) == (None, 100)
+
+
+def test_numbers_given_are_kept_even_where_fine_tuning_has_others():
+    recipe = Recipe(total_kimg=10, ema_rampup=0.1, ada_kimg=7, r1_gamma=0)
+
+    numbers = recipe.numbers(32, is_fine_tuning=True)
+
+    assert (numbers.ema_rampup, numbers.ada_kimg, numbers.r1_gamma) == (0.1, 7, 0)
+    assert Recipe(total_kimg=1, ema_rampup=None).numbers(8, is_fine_tuning=False).ema_rampup is None
+
+
+def test_words_other_than_auto_are_no_numbers():
+    with pytest.raises(ValidationError, match="g_lr"):
+        Recipe(total_kimg=1, g_lr="automatic")
+
+
+def test_every_set_of_transforms_can_be_asked_for():
+    assert set(get_args(AugmentKind)) == set(KINDS)
+
+
+def test_adaptive_augmentation_sets_in_when_the_discriminator_knows_its_images():
+    torch.manual_seed(0)
+    recipe = Recipe(total_kimg=1, batch_size=4, augment="bgc", ada_kimg=0.05, d_lr=0.01)
+    training = Training(Model.new(CONFIG), None, recipe)
+    real = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    seen = [train_step(training, real)["augment_p"].item() for _ in range(40)]
+
+    assert seen[0] == 0
+    assert max(seen) > 0.5
+
+
+def test_a_fixed_strength_stays():
+    torch.manual_seed(0)
+    recipe = Recipe(total_kimg=1, batch_size=4, augment="bgc", augment_p=0.25, ada_target=None)
+    training = Training(Model.new(CONFIG), None, recipe)
+
+    seen = {train_step(training, torch.zeros(4, 3, 8, 8))["augment_p"].item() for _ in range(8)}
+
+    assert seen == {0.25}
