@@ -103,15 +103,23 @@ def rename(name: str, renamed: tuple[tuple[re.Pattern[str], str], ...]) -> str:
 
 def _common_fields(network: Network) -> dict[str, Any]:
     """Config fields that every generator tells."""
-    return {
+    table = network.table
+    num_mapping_layers = table.count(r"mapping\.fc\d+\.weight")
+    w_dim = network.attribute("", "w_dim")
+    fields = {
         "resolution": network.attribute("", "img_resolution"),
         "z_dim": network.attribute("", "z_dim"),
-        "w_dim": network.attribute("", "w_dim"),
+        "w_dim": w_dim,
         "c_dim": network.attribute("", "c_dim"),
         "img_channels": network.attribute("", "img_channels"),
-        "num_mapping_layers": network.table.count(r"mapping\.fc\d+\.weight"),
+        "num_mapping_layers": num_mapping_layers,
         "mapping_lr_multiplier": network.attribute("mapping.fc0", "bias_gain"),
     }
+    if num_mapping_layers > 1:
+        fields["mapping_hidden_dim"] = table.width_unless("mapping.fc0.weight", w_dim)
+    if "mapping.embed.weight" in table:
+        fields["mapping_embed_dim"] = table.width_unless("mapping.embed.weight", w_dim)
+    return fields
 
 
 def stylegan2_fields(network: Network) -> dict[str, Any]:
@@ -166,7 +174,7 @@ def _check_bands(synthesis: AliasFreeSynthesis, network: Network) -> None:
             if name not in network.table:
                 continue
             ours, theirs = getattr(layer, filter_name), network.table.load(name)
-            if ours.shape != theirs.shape or (ours - theirs).abs().max() > 1e-5:
+            if ours.shape != theirs.shape or not (ours - theirs).abs().max() <= 1e-5:
                 message = f"{network.source}: filter {name!r} is not what its settings make"
                 raise CheckpointError(message)
 

@@ -57,6 +57,11 @@ class TensorTable:
         size = self.tensors[name].size
         return size[axis] if -len(size) <= axis < len(size) else 1
 
+    def width_unless(self, name: str, usual: object) -> int | None:
+        """Length of a weight's first axis; None where it is the usual one, which goes unsaid."""
+        width = self.size(name)
+        return None if width == usual else width
+
     def count(self, pattern: str) -> int:
         """Number of names that match."""
         return sum(re.fullmatch(pattern, name) is not None for name in self.tensors)
@@ -71,6 +76,6 @@ class TensorTable:
         taps = self.load(name)
         row = taps.sum(dim=0) if taps.ndim == 2 else taps
         binomial = row.new_tensor([1, 3, 3, 1]) / 8
-        if row.shape != (4,) or (row / row.sum() - binomial).abs().max() > 1e-5:
+        if row.shape != (4,) or not (row / row.sum() - binomial).abs().max() <= 1e-5:
             message = f"{self.source!r}: filter {name!r} is not [1, 3, 3, 1], not supported"
             raise CheckpointError(message)

@@ -25,14 +25,14 @@ _ONLY: Final[dict[str, tuple[object, ...]]] = {
     "nonlinearity": ("lrelu",), "mapping_nonlinearity": ("lrelu",),
     "normalize_latents": (True,), "dtype": ("float32",), "use_pagan": (False,),
     "use_spectral_norm": (False,), "adaptive_dropout": (0,), "augment_strength": (0,),
-    "score_size": (1,), "score_max": (1,), "label_fmaps": (None,), "is_training": (False,),
+    "score_size": (1,), "score_max": (1,), "is_training": (False,),
 }  # fmt: skip
 """Arguments that change the computation, with the values that ours computes."""
 _HARMLESS: Final = frozenset({
-    "num_channels", "resolution", "label_size", "latent_size", "dlatent_size", "mapping_layers",
-    "mapping_fmaps", "mapping_lrmul", "fmap_base", "fmap_decay", "fmap_min", "fmap_max",
-    "fmap_const", "architecture", "use_noise", "randomize_noise", "num_fp16_res", "conv_clamp",
-    "resample_kernel", "fused_modconv", "mbstd_group_size", "mbstd_num_features",
+    "num_channels", "resolution", "label_size", "label_fmaps", "latent_size", "dlatent_size",
+    "mapping_layers", "mapping_fmaps", "mapping_lrmul", "fmap_base", "fmap_decay", "fmap_min",
+    "fmap_max", "fmap_const", "architecture", "use_noise", "randomize_noise", "num_fp16_res",
+    "conv_clamp", "resample_kernel", "fused_modconv", "mbstd_group_size", "mbstd_num_features",
     "truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val",
     "dlatent_avg_beta", "style_mixing_prob", "mapping_func", "synthesis_func",
     "dlatent_broadcast", "freeze_layers", "pagan_num", "pagan_fade",
@@ -110,36 +110,46 @@ def _generator_fields(table: TensorTable, state: dict[str, Any]) -> dict[str, An
     kwargs = state["static_kwargs"]
     pattern = r"synthesis\.blocks\.b(\d+)\.conv1\.weight"
     resolutions = table.resolutions(pattern)
-    return {
+    w_dim = table.size("mapping.w_avg")
+    num_mapping_layers = table.count(r"mapping\.network\.layers\.\d+\.weight")
+    fields = {
         "resolution": kwargs.get("resolution", max(resolutions, default=None)),
         "z_dim": kwargs.get("latent_size", 512),
-        "w_dim": table.size("mapping.w_avg"),
+        "w_dim": w_dim,
         "c_dim": kwargs.get("label_size", 0),
         "img_channels": kwargs.get("num_channels", 3),
-        "num_mapping_layers": table.count(r"mapping\.network\.layers\.\d+\.weight"),
+        "num_mapping_layers": num_mapping_layers,
         "mapping_lr_multiplier": kwargs.get("mapping_lrmul", 0.01),
         "channels": {r: table.size(f"synthesis.blocks.b{r}.conv1.weight") for r in resolutions},
         "noise": "synthesis.blocks.b4.conv1.noise_strength" in table,
         "conv_clamp": kwargs.get("conv_clamp"),
     }
+    embedding, first = "mapping.network.embed.weight", "mapping.network.layers.0.weight"
+    if num_mapping_layers > 1:
+        fields["mapping_hidden_dim"] = table.width_unless(first, w_dim)
+    if embedding in table:
+        fields["mapping_embed_dim"] = table.width_unless(embedding, w_dim)
+    return fields
 
 
 def _discriminator_fields(table: TensorTable, state: dict[str, Any]) -> dict[str, Any]:
     kwargs = state["static_kwargs"]
     default_group = 4 if state.get("build_func_name") == _ORIGINAL_D else None
+    num_inputs, width = table.size("conv.weight", 1), table.size("conv.weight")
     fields = {
         "discriminator_architecture": kwargs.get("architecture", "resnet"),
         "discriminator_channels": {
             r: table.size(f"blocks.b{r}.conv0.weight")
             for r in table.resolutions(r"blocks\.b(\d+)\.conv0\.weight")
         }
-        | {4: table.size("conv.weight")},
+        | {4: width},
         "discriminator_conv_clamp": kwargs.get("conv_clamp"),
         "discriminator_fc_dim": table.size("fc.weight"),
         "discriminator_mapping_layers": table.count(r"mapping\.layers\.\d+\.weight"),
         "discriminator_mapping_lr_multiplier": kwargs.get("mapping_lrmul", 0.1),
-        "mbstd_group_size": kwargs.get("mbstd_group_size", default_group),
-        "mbstd_num_channels": kwargs.get("mbstd_num_features", 1),
+        # The original turns the layer off with a group of 0 or 1: what is left shows in the shape.
+        "mbstd_group_size": kwargs.get("mbstd_group_size", default_group) or default_group,
+        "mbstd_num_channels": max(num_inputs - width, 0),
     }
     if "mapping.embed.weight" in table:
         fields["discriminator_cmap_dim"] = table.size("out.weight")

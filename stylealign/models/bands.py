@@ -22,8 +22,8 @@ class AliasFreeConfig(BaseModel):
     """Width of each layer's output, tRGB last."""
     num_critical: int = Field(default=2, ge=0)
     """Last layers before tRGB that are critically sampled, cutoff at the Nyquist limit."""
-    first_cutoff: float = Field(default=2.0, gt=0, le=4096)
-    first_stopband: float = Field(default=2**2.1, gt=0, le=8192)
+    first_cutoff: float = Field(default=2.0, ge=0.5, le=4096)
+    first_stopband: float = Field(default=2**2.1, ge=0.5, le=8192)
     last_stopband_rel: float = Field(default=2**0.3, ge=1, le=16)
     margin_size: int = Field(default=10, ge=0, le=256)
     """Pixels around the image that layers compute so that borders give nothing away."""

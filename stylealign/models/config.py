@@ -26,6 +26,10 @@ class ModelConfig(BaseModel):
 
     num_mapping_layers: int = Field(default=8, ge=1, le=64)
     mapping_lr_multiplier: float = Field(default=0.01, gt=0, allow_inf_nan=False)
+    mapping_embed_dim: int | None = Field(default=None, ge=1, le=65536)
+    """Width of the class embedding beside z; None = w_dim."""
+    mapping_hidden_dim: int | None = Field(default=None, ge=1, le=65536)
+    """Width between the mapping layers; None = w_dim."""
     channels: dict[int, int] = Field(default_factory=dict)
     """Width of the generator's block at each resolution, 4 to `resolution`; StyleGAN2 only."""
     alias_free: AliasFreeConfig | None = None
@@ -39,15 +43,15 @@ class ModelConfig(BaseModel):
     discriminator_channels: dict[int, int] = Field(default_factory=dict)
     """Width of the discriminator's block at each resolution; empty = as the generator."""
     discriminator_conv_clamp: float | None = Field(default=None, gt=0)
-    discriminator_fc_dim: int | None = None
+    discriminator_fc_dim: int | None = Field(default=None, ge=1, le=65536)
     """Width of the discriminator's last hidden layer; None = its width at 4x4."""
     discriminator_mapping_layers: int = Field(default=8, ge=0, le=64)
-    discriminator_mapping_lr_multiplier: float = Field(default=0.01, gt=0)
-    discriminator_cmap_dim: int | None = None
+    discriminator_mapping_lr_multiplier: float = Field(default=0.01, gt=0, allow_inf_nan=False)
+    discriminator_cmap_dim: int | None = Field(default=None, ge=1, le=65536)
     """Width of the class embedding that the logits project on; None = width at 4x4."""
     mbstd_group_size: int | None = Field(default=4, ge=1)
     """Images per minibatch-stddev group; None = the whole batch."""
-    mbstd_num_channels: int = Field(default=1, ge=0)
+    mbstd_num_channels: int = Field(default=1, ge=0, le=65536)
 
     domain: str = ""
     id: str = ""
@@ -115,7 +119,8 @@ class ModelConfig(BaseModel):
         """Whether weights of one fit the generator of the other."""
         fields = (
             "architecture", "resolution", "z_dim", "w_dim", "c_dim", "img_channels",
-            "num_mapping_layers", "mapping_lr_multiplier", "channels", "noise", "alias_free",
+            "num_mapping_layers", "mapping_lr_multiplier", "mapping_embed_dim",
+            "mapping_hidden_dim", "channels", "noise", "alias_free",
         )  # fmt: skip
         return all(getattr(self, field) == getattr(other, field) for field in fields)
 

@@ -21,6 +21,8 @@ class MappingToWPlus(nn.Module):
             config.z_dim, config.c_dim, config.w_dim,
             num_layers=config.num_mapping_layers,
             lr_multiplier=config.mapping_lr_multiplier,
+            embed_dim=config.mapping_embed_dim,
+            hidden_dim=config.mapping_hidden_dim,
         )  # fmt: skip
         self.num_ws = config.num_ws
         self.register_buffer("w_avg", torch.zeros(config.w_dim))

@@ -24,12 +24,22 @@ class Mapping(nn.Module):
     """
 
     def __init__(
-        self, z_dim: int, c_dim: int, w_dim: int, *, num_layers: int, lr_multiplier: float = 0.01
+        self,
+        z_dim: int,
+        c_dim: int,
+        w_dim: int,
+        *,
+        num_layers: int,
+        lr_multiplier: float = 0.01,
+        embed_dim: int | None = None,
+        hidden_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.z_dim, self.c_dim = z_dim, c_dim
-        self.embed = EqualizedLinear(c_dim, w_dim) if c_dim else None
-        widths = [z_dim + (w_dim if c_dim else 0)] + [w_dim] * num_layers
+        embed_dim = (embed_dim or w_dim) if c_dim else 0
+        self.embed = EqualizedLinear(c_dim, embed_dim) if c_dim else None
+        widths = [z_dim + embed_dim] + [hidden_dim or w_dim] * (num_layers - 1)
+        widths += [w_dim] if num_layers else []
         self.layers = nn.ModuleList(
             EqualizedLinear(i, o, is_activated=True, lr_multiplier=lr_multiplier)
             for i, o in pairwise(widths)
