@@ -61,7 +61,9 @@ class Recipe(BaseModel):
     style_mixing: float = Field(default=0.0, ge=0, le=1)
     """Probability of drawing an image from two z, cut at a random layer."""
     mirror: bool = False
-    """Show real images x-flipped half of the time."""
+    """Show real images x-flipped half of the time, with their labels."""
+    classes: str = ""
+    """Label of type `class` that the model is conditioned on; empty = unconditional."""
 
     ema_kimg: Positive | Auto = 5.0
     """Half-life of the weight average; auto: batch_size * 10 / 32."""
@@ -91,6 +93,12 @@ class Recipe(BaseModel):
     feature_weight: float = Field(default=0.0, ge=0)
     """Keeps the feature maps of G_child(z) near those of G_parent(z)."""
     feature_max_resolution: int = Field(default=16, ge=4)
+    style_weight: float = Field(default=0.0, ge=0)
+    """Keeps the style space (affine outputs) of the child's z near the parent's; try 1."""
+    correspondence_weight: float = Field(default=0.0, ge=0)
+    """Keeps which images are alike: for children of few images; the paper has 1000."""
+    correspondence_group: int = Field(default=4, ge=3)
+    """Images that are compared with one another; divides the batch."""
 
     def numbers(self, resolution: int, *, is_fine_tuning: bool) -> Numbers:
         """Put numbers in place of `auto`.

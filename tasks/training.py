@@ -17,6 +17,7 @@ from stylealign.models import Model, ModelConfig
 from stylealign.params import TrainParentParams
 from stylealign.recipe import Recipe
 from stylealign.training import Tick, Training, train
+from stylealign.training.classes import Classes, find_classes
 from tasks.progress import progress
 from tasks.records import Record
 
@@ -38,7 +39,7 @@ def fine_tune(
     parent, model = load_model(parent_folder, device), load_model(parent_folder, device)
     dataset = open_dataset(data_folder)
     require_resolution(dataset, model.config)
-    training = Training(model, parent.generator, recipe)
+    training = Training(model, parent.generator, recipe, classes=classes_of(dataset, recipe))
     key = snapshot_key(parent.config.id, dataset.content_hash, recipe)
     run_training(training, dataset, snapshots / f"{child}-{key}.safetensors", child, record)
     model.config = model.config.model_copy(
@@ -69,15 +70,17 @@ def train_from_scratch(
             f"put a checkpoint at {str(params.model)!r}, or add both to params.yaml"
         )
     dataset = open_dataset(data_folder)
+    classes = classes_of(dataset, params.recipe)
     config = ModelConfig(
         **params.architecture.model_dump(),
+        c_dim=0 if classes is None else len(classes.shares),
         resolution=dataset.resolution,
         domain=params.dataset,
         data_hash=dataset.content_hash,
         kimg=params.recipe.total_kimg,
     )
     torch.manual_seed(params.recipe.seed)
-    training = Training(Model.new(config).to(device), None, params.recipe)
+    training = Training(Model.new(config).to(device), None, params.recipe, classes=classes)
     key = snapshot_key(config.model_dump_json(), dataset.content_hash, params.recipe)
     name = params.dataset
     run_training(training, dataset, snapshots / f"{name}-{key}.safetensors", name, record)
@@ -123,6 +126,11 @@ def finish_training(training: Training, folder: Path, snapshots: Path, name: str
     for path in snapshots.glob(f"{name}-*.safetensors"):
         path.unlink()
     return config
+
+
+def classes_of(dataset: ImageDataset, recipe: Recipe) -> Classes | None:
+    """The classes that the recipe conditions the model on; None for an unconditional one."""
+    return find_classes(dataset, recipe.classes) if recipe.classes else None
 
 
 def require_resolution(dataset: ImageDataset, config: ModelConfig) -> None:

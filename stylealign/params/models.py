@@ -37,7 +37,7 @@ class TrainChildParams(Section):
     """One child: the parent fine-tuned on another domain."""
 
     dataset: Name
-    """The data set of the child's domain; its labels are not looked at."""
+    """The data set of the child's domain; no label but `recipe.classes` is looked at."""
     recipe: Recipe
 
 

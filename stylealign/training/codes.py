@@ -1,48 +1,86 @@
-"""What a generator is fed while it trains: codes, their mixtures, noise, and the mean of w."""
+"""What a generator is fed while it trains: codes, classes, mixtures, noise, and the mean of w."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stylealign.models import Generator
-from stylealign.models.latents import WPlus
+from stylealign.models.latents import Images, Labels, WPlus
 from stylealign.models.layers import StyledConv
+from stylealign.training.classes import Classes
 
 MixedZ = list[tuple[Tensor, int]]
 """z codes, each with the first layer that it is for."""
 
 
-def draw_z(
-    generator: Generator, batch: int, *, style_mixing: float, rng: torch.Generator
-) -> MixedZ:
-    """Random z, and with probability `style_mixing` a second one from a random layer on."""
+@dataclass(frozen=True)
+class Codes:
+    """All that decides what a generator draws: z, class, and noise by layer name."""
+
+    z: MixedZ
+    c: Labels | None
+    noise: dict[str, Tensor]
+
+    def part(self, rows: slice) -> "Codes":
+        """The same of some rows of a joint batch."""
+        return Codes(
+            [(codes[rows], cut) for codes, cut in self.z],
+            None if self.c is None else self.c[rows],
+            {name: values[rows] for name, values in self.noise.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a generator makes of codes, from w to the image."""
+
+    w_plus: WPlus
+    styles: dict[str, Tensor]
+    taps: dict[str, Tensor]
+    """Feature maps by block."""
+    images: Images
+
+
+def draw_codes(
+    generator: Generator,
+    batch: int,
+    *,
+    style_mixing: float,
+    classes: Classes | None,
+    rng: torch.Generator,
+) -> Codes:
+    """Random codes, with probability `style_mixing` mixed from two z at a random layer.
+
+    Both z of a mixture have the same class, drawn as often as the data has it.
+    """
     device = generator.w_avg.device
     z_dim, num_ws = generator.mapping.network.z_dim, generator.mapping.num_ws
     z = [(torch.randn(batch, z_dim, generator=rng).to(device), 0)]
     if style_mixing and torch.rand([], generator=rng).item() < style_mixing:
         cut = int(torch.randint(1, num_ws, [], generator=rng))
         z.append((torch.randn(batch, z_dim, generator=rng).to(device), cut))
-    return z
+    c = None if classes is None else classes.draw(batch, rng).to(device)
+    return Codes(z, c, draw_noise(generator, batch, rng))
 
 
-def mix(generator: Generator, z: MixedZ) -> WPlus:
+def mix(generator: Generator, codes: Codes) -> WPlus:
     """w_plus whose layers come from the z given for them.
 
     Source: style mixing, arXiv:1812.04948, section 3.1.
     """
-    w_plus = generator.mapping(z[0][0])
-    for codes, cut in z[1:]:
-        w_plus = torch.cat([w_plus[:, :cut], generator.mapping(codes)[:, cut:]], dim=1)
+    w_plus = generator.mapping(codes.z[0][0], codes.c)
+    for z, cut in codes.z[1:]:
+        w_plus = torch.cat([w_plus[:, :cut], generator.mapping(z, codes.c)[:, cut:]], dim=1)
     return w_plus
 
 
-def part_of_z(z: MixedZ, part: slice) -> MixedZ:
-    """The z codes of some rows of a joint batch."""
-    return [(codes[part], cut) for codes, cut in z]
-
-
-def part_of(maps: dict[str, Tensor], part: slice) -> dict[str, Tensor]:
-    """The noise inputs, or other maps by name, of some rows of a joint batch."""
-    return {name: values[part] for name, values in maps.items()}
+def draw(generator: Generator, codes: Codes) -> Drawing:
+    """Images of codes, with all that leads to them."""
+    w_plus = mix(generator, codes)
+    styles, taps = generator.styles(w_plus), dict[str, Tensor]()
+    images = generator.synthesis.draw(styles, noise_maps=codes.noise, taps=taps)
+    return Drawing(w_plus, styles, taps, images)
 
 
 @torch.no_grad()

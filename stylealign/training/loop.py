@@ -45,7 +45,9 @@ def train(training: Training, batches: Batches, *, snapshot: Path | None = None)
     pending: dict[str, list[Tensor]] = defaultdict(list)
     since, start_nimg = time.monotonic(), training.nimg
     while training.kimg < recipe.total_kimg:
-        for name, value in train_step(training, next(batches).images).items():
+        batch = next(batches)
+        c = training.classes_of(batch)
+        for name, value in train_step(training, batch.images, c).items():
             pending[name].append(value)
         is_done = training.kimg >= recipe.total_kimg
         if training.kimg < next_tick and not is_done:

@@ -1,17 +1,21 @@
 """Everything that changes while training: networks, optimisers, counters, randomness."""
 
 import copy
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from stylealign.errors import CheckpointError
+from stylealign.errors import CheckpointError, ParamsError
 from stylealign.models import Discriminator, Generator, Model, ModelConfig
+from stylealign.models.latents import Labels
 from stylealign.recipe import Component, Recipe
 from stylealign.training.augment import KINDS, AdaptiveStrength, Augmentation
+from stylealign.training.classes import Classes
+from stylealign.training.kinship import style_variances
 from stylealign.training.snapshot import (
     load_state,
     optimizer_tensors,
@@ -28,6 +32,16 @@ class Batch(Protocol):
     @property
     def images(self) -> Tensor:
         """Pixels of the batch."""
+        ...
+
+
+@runtime_checkable
+class LabelledBatch(Batch, Protocol):
+    """A batch for a conditional model."""
+
+    @property
+    def labels(self) -> dict[str, Tensor]:
+        """Labels of the images, as `stylealign.data.encode_labels` gives them."""
         ...
 
 
@@ -50,7 +64,8 @@ class Batches(Protocol):
 class Training:
     """A model in training, on its own or as the child of `parent`.
 
-    Raises: CheckpointError if the model has no discriminator, or is conditional.
+    Raises: CheckpointError if the model has no discriminator; ParamsError if the batch does not
+        fit the groups that are compared, or classes do not fit the model.
     """
 
     model: Model
@@ -65,16 +80,18 @@ class Training:
     """This process among all, and the parts in which it works through its images."""
     notes: list[str] = field(default_factory=list[str])
     """What the run had to adapt to, in sentences; the tick carries them to the user."""
+    classes: Classes | None = None
+    """The label that c stands for; conditional models need it."""
 
     def __post_init__(self) -> None:
         model, recipe = self.model, self.recipe
         if model.discriminator is None:
             message = "this model has no discriminator; pass a checkpoint that has one"
             raise CheckpointError(message)
-        if model.config.c_dim:
-            message = "training takes unconditional models; this one expects classes (c_dim > 0)"
-            raise CheckpointError(message)
+        require_classes(model.config.c_dim, self.classes)
         self.mbstd_group = stddev_group(model.config, recipe.batch_size)
+        if self.parent is not None and recipe.correspondence_weight:
+            self.mbstd_group = math.lcm(self.mbstd_group, recipe.correspondence_group)
         self.split.require_fit(recipe.batch_size, self.mbstd_group)
         if model.raw_generator is None:
             model.raw_generator = copy.deepcopy(model.generator)
@@ -88,20 +105,48 @@ class Training:
         )
         pl_interval = recipe.pl_interval if recipe.pl_weight else None
         r1_interval = recipe.r1_interval if numbers.r1_gamma else None
+        self.style_variances: dict[str, Tensor] = {}
         self.g_params = [p for p in self.G.parameters() if p.requires_grad]
         self.d_params = [p for p in self.D.parameters() if p.requires_grad]
         self.g_optimizer = lazy_adam(self.g_params, numbers.g_lr, recipe.beta2, pl_interval)
         self.d_optimizer = lazy_adam(self.d_params, numbers.d_lr, recipe.beta2, r1_interval)
-        self.augmentation = Augmentation(KINDS[recipe.augment], self.image_shape)
+        transforms = KINDS[recipe.augment]
+        if self.classes is not None and not self.classes.is_mirrored_alike:
+            transforms = tuple(name for name in transforms if name != "xflip")
+        self.augmentation = Augmentation(transforms, self.image_shape)
         self.ada = AdaptiveStrength(recipe.augment_p, recipe.ada_target, numbers.ada_kimg)
         self.G_ema.requires_grad_(False)
         if self.parent is not None:
             self.parent.requires_grad_(False)
+        if self.parent is not None and recipe.style_weight:
+            self.style_variances = style_variances(self.parent, self.classes)
+
+    def classes_of(self, batch: Batch) -> Labels | None:
+        """Classes of a batch of real images, one-hot; None for a model without classes.
+
+        Raises: DataError if an image of the batch lacks its class.
+        """
+        if self.classes is None:
+            return None
+        c = self.classes.one_hot(cast("LabelledBatch", batch).labels)
+        return c.to(self.G.w_avg.device)
 
     @property
     def kimg(self) -> float:
         """Thousands of real images shown so far."""
         return self.nimg / 1000
+
+    @property
+    def has_parent_terms(self) -> bool:
+        """Whether the loss compares the child's drawing with its parent's."""
+        recipe = self.recipe
+        weights = (
+            recipe.layout_weight,
+            recipe.feature_weight,
+            recipe.style_weight,
+            recipe.correspondence_weight,
+        )
+        return self.parent is not None and any(weights)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -174,6 +219,20 @@ def stddev_group(config: ModelConfig, batch_size: int) -> int:
     if not config.mbstd_num_channels:
         return 1
     return min(config.mbstd_group_size or batch_size, batch_size)
+
+
+def require_classes(c_dim: int, classes: Classes | None) -> None:
+    """Check that a conditional model, and no other, is given as many classes as it knows.
+
+    Raises: ParamsError that names both numbers.
+    """
+    num_classes = 0 if classes is None else len(classes.shares)
+    if num_classes != c_dim:
+        message = (
+            f"the model expects {c_dim} classes and recipe.classes gives {num_classes}: "
+            "name a label with as many values, or none for a model without classes"
+        )
+        raise ParamsError(message)
 
 
 def recipe_changes(saved: dict[str, Any], recipe: Recipe) -> list[str]:

@@ -3,17 +3,9 @@
 import torch
 from torch import Tensor
 
-from stylealign.models.latents import Images
+from stylealign.models.latents import Images, Labels
 from stylealign.training.augment import Drawn
-from stylealign.training.codes import (
-    MixedZ,
-    draw_noise,
-    draw_z,
-    mix,
-    part_of,
-    part_of_z,
-    track_w_avg,
-)
+from stylealign.training.codes import Codes, draw, draw_codes, mix, track_w_avg
 from stylealign.training.descent import Losses, descend
 from stylealign.training.ema import ema_beta, update_ema
 from stylealign.training.losses import (
@@ -25,13 +17,13 @@ from stylealign.training.losses import (
     r1_penalty,
 )
 from stylealign.training.state import Training
-from stylealign.training.structure import feature_distance, joint_variances, layout_distance
+from stylealign.training.terms import parent_terms, parent_variances
 
 
-def train_step(training: Training, real: Images) -> Losses:
+def train_step(training: Training, real: Images, c: Labels | None = None) -> Losses:
     """Move both networks by one joint batch; returns the losses of this process, detached.
 
-    Shapes: real [N, C, H, W], the images of this process alone.
+    Shapes: real [N, C, H, W] and their classes [N, c_dim], of this process alone.
     Source: arXiv:1912.04958; lazy regularisation section 3.1.
     """
     recipe, numbers, step = training.recipe, training.numbers, training.step
@@ -42,9 +34,9 @@ def train_step(training: Training, real: Images) -> Losses:
         losses |= _generator_step(training, batch)
         if recipe.pl_weight and step % recipe.pl_interval == 0:
             losses |= _path_length_step(training, batch)
-    losses |= _discriminator_step(training, real)
+    losses |= _discriminator_step(training, real, c)
     if numbers.r1_gamma and step % recipe.r1_interval == 0:
-        losses |= _r1_step(training, real)
+        losses |= _r1_step(training, real, c)
     training.nimg += batch
     training.step += 1
     if is_warm:
@@ -55,24 +47,20 @@ def train_step(training: Training, real: Images) -> Losses:
 
 
 def _generator_step(training: Training, batch: int) -> Losses:
-    recipe, G = training.recipe, training.G
-    joint_z = draw_z(G, batch, style_mixing=recipe.style_mixing, rng=training.rng)
-    joint_noise = draw_noise(G, batch, training.rng)
+    G = training.G
+    joint = _draw_codes(training, batch)
     augmented = _draw_augmentation(training, batch)
     variances: dict[str, Tensor] = {}
 
     def loss_of(part: slice) -> tuple[Tensor, Losses]:
         if _is_divided_by_variance(training) and not variances:
-            variances.update(_parent_variances(training, joint_z, joint_noise, batch))
-        z, noise_maps = part_of_z(joint_z, part), part_of(joint_noise, part)
-        w_plus = mix(G, z)
-        taps: dict[str, Tensor] = {}
-        images = G.synthesis(w_plus, noise_maps=noise_maps, taps=taps)
-        loss = generator_loss(training.D(augmented.part(part).apply(images)))
-        report = {"g": loss.detach(), "w_mean": w_plus.detach()[:, 0].mean(dim=0)}
-        for name, (weight, value) in _structure(
-            training, z, images, taps, noise_maps, variances or None
-        ).items():
+            variances.update(parent_variances(training, joint, batch))
+        codes = joint.part(part)
+        drawn = draw(G, codes)
+        shown = augmented.part(part).apply(drawn.images)
+        loss = generator_loss(training.D(shown, codes.c))
+        report = {"g": loss.detach(), "w_mean": drawn.w_plus.detach()[:, 0].mean(dim=0)}
+        for name, (weight, value) in parent_terms(training, codes, drawn, variances).items():
             loss = loss + weight * value
             report[name] = value.detach()
         return loss, report
@@ -80,33 +68,8 @@ def _generator_step(training: Training, batch: int) -> Losses:
     optimizer, parameters = training.g_optimizer, training.g_params
     losses = descend(training, optimizer, parameters, batch, loss_of, norm="grad_norm_g")
     w_mean = training.split.average(losses.pop("w_mean"))
-    track_w_avg(G, w_mean, recipe.w_avg_beta)
+    track_w_avg(G, w_mean, training.recipe.w_avg_beta)
     return losses
-
-
-def _structure(
-    training: Training,
-    z: MixedZ,
-    images: Tensor,
-    taps: dict[str, Tensor],
-    noise_maps: dict[str, Tensor],
-    variances: dict[str, Tensor] | None,
-) -> dict[str, tuple[float, Tensor]]:
-    """Weighted distances of the child's drawing of z to the parent's, as the recipe asks."""
-    recipe, parent = training.recipe, training.parent
-    if parent is None or not (recipe.layout_weight or recipe.feature_weight):
-        return {}
-    parent_taps: dict[str, Tensor] = {}
-    with torch.no_grad():
-        drawn = parent.synthesis(mix(parent, z), noise_maps=noise_maps, taps=parent_taps)
-    terms = {}
-    if recipe.layout_weight:
-        distance = layout_distance(images, drawn, recipe.layout_resolution)
-        terms["layout"] = (recipe.layout_weight, distance)
-    if recipe.feature_weight:
-        distance = feature_distance(taps, parent_taps, recipe.feature_max_resolution, variances)
-        terms["features"] = (recipe.feature_weight, distance)
-    return terms
 
 
 def _is_divided_by_variance(training: Training) -> bool:
@@ -115,36 +78,19 @@ def _is_divided_by_variance(training: Training) -> bool:
     return has_features and not training.split.is_whole
 
 
-@torch.no_grad()
-def _parent_variances(
-    training: Training, joint_z: MixedZ, joint_noise: dict[str, Tensor], batch: int
-) -> dict[str, Tensor]:
-    """Variance of the parent's maps over the joint batch, for a batch in parts."""
-    parent, split = training.parent, training.split
-
-    def taps_of(part: slice) -> dict[str, Tensor]:
-        taps: dict[str, Tensor] = {}
-        if parent is not None:
-            w_plus = mix(parent, part_of_z(joint_z, part))
-            parent.synthesis(w_plus, noise_maps=part_of(joint_noise, part), taps=taps)
-        return taps
-
-    return joint_variances((taps_of(part) for part in split.parts(batch)), split)
-
-
 def _path_length_step(training: Training, batch: int) -> Losses:
     recipe, G, split = training.recipe, training.G, training.split
     size = split.round_up(max(batch // recipe.pl_batch_shrink, 1))
-    joint_z = draw_z(G, size, style_mixing=recipe.style_mixing, rng=training.rng)
-    joint_noise = draw_noise(G, size, training.rng)
+    joint_codes = _draw_codes(training, size)
     shape = (size, *training.image_shape)
     joint_y = torch.randn(shape, generator=training.rng).to(G.w_avg.device)
 
     def lengths_of(part: slice) -> Tensor:
-        w_plus = mix(G, part_of_z(joint_z, part))
+        codes = joint_codes.part(part)
+        w_plus = mix(G, codes)
         if not w_plus.requires_grad:
             w_plus.requires_grad_(True)
-        images = G.synthesis(w_plus, noise_maps=part_of(joint_noise, part))
+        images = G.synthesis(w_plus, noise_maps=codes.noise)
         return path_lengths(images, w_plus, joint_y[part])
 
     known: list[Tensor] = []
@@ -169,21 +115,20 @@ def _path_length_step(training: Training, batch: int) -> Losses:
     return losses
 
 
-def _discriminator_step(training: Training, real: Images) -> Losses:
-    G, recipe, split = training.G, training.recipe, training.split
+def _discriminator_step(training: Training, real: Images, c: Labels | None) -> Losses:
+    recipe, split = training.recipe, training.split
     batch = len(real) * split.num_ranks
-    with torch.no_grad():
-        joint_z = draw_z(G, batch, style_mixing=recipe.style_mixing, rng=training.rng)
-        joint_noise = draw_noise(G, batch, training.rng)
+    joint = _draw_codes(training, batch)
     augmented = [_draw_augmentation(training, batch) for _ in range(2)]
 
     def loss_of(part: slice) -> tuple[Tensor, Losses]:
+        codes, own = joint.part(part), split.own_part(part)
         with torch.no_grad():
-            w_plus = mix(G, part_of_z(joint_z, part))
-            fake = G.synthesis(w_plus, noise_maps=part_of(joint_noise, part))
+            fake = training.G.synthesis(mix(training.G, codes), noise_maps=codes.noise)
             shown_fake = augmented[1].part(part).apply(fake)
-            shown_real = augmented[0].part(part).apply(real[split.own_part(part)])
-        real_logits, fake_logits = training.D(shown_real), training.D(shown_fake)
+            shown_real = augmented[0].part(part).apply(real[own])
+        real_logits = training.D(shown_real, None if c is None else c[own])
+        fake_logits = training.D(shown_fake, codes.c)
         loss = discriminator_loss(real_logits, fake_logits)
         return loss, {
             "d": loss.detach(),
@@ -200,17 +145,30 @@ def _discriminator_step(training: Training, real: Images) -> Losses:
     return losses
 
 
-def _r1_step(training: Training, real: Images) -> Losses:
+def _r1_step(training: Training, real: Images, c: Labels | None) -> Losses:
     recipe, batch = training.recipe, len(real) * training.split.num_ranks
     augmented = _draw_augmentation(training, batch)
 
     def loss_of(part: slice) -> tuple[Tensor, Losses]:
-        images = real[training.split.own_part(part)].detach().requires_grad_(True)
-        penalty = r1_penalty(images, training.D(augmented.part(part).apply(images))).mean()
+        own = training.split.own_part(part)
+        images = real[own].detach().requires_grad_(True)
+        shown = augmented.part(part).apply(images)
+        penalty = r1_penalty(images, training.D(shown, None if c is None else c[own])).mean()
         loss = penalty * (training.numbers.r1_gamma / 2 * recipe.r1_interval)
         return loss, {"r1": penalty.detach()}
 
     return descend(training, training.d_optimizer, training.d_params, batch, loss_of)
+
+
+def _draw_codes(training: Training, batch: int) -> Codes:
+    """What the generator draws for a joint batch."""
+    return draw_codes(
+        training.G,
+        batch,
+        style_mixing=training.recipe.style_mixing,
+        classes=training.classes,
+        rng=training.rng,
+    )
 
 
 def _draw_augmentation(training: Training, batch: int) -> Drawn:

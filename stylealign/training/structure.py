@@ -43,7 +43,7 @@ def feature_distance(
         F.mse_loss(child[name], maps)
         / ((maps.var() if variances is None else variances[name]) + 1e-6)
         for name, maps in parent.items()
-        if int(name[1:]) <= max_resolution
+        if maps.shape[-1] <= max_resolution
     ]
     return torch.stack(terms).mean()
 
