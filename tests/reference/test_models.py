@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from stylealign.checkpoints import load_model
+from stylealign.checkpoints import load_model, save_model
 from stylealign.checkpoints.nvidia import RENAMED, RENAMED_IN_D, rename
 from stylealign.training.losses import path_length_penalty, path_lengths, r1_penalty
 
 FOLDER = Path(__file__).parent
-ADA_LIKE = ("ada_r32_uncond", "tf_ada_r32_uncond")
+ADA = ("ada_r32_uncond", "ada_r16_cond3", "ada_r16_orig")
+ADA_LIKE = (*ADA, "tf_ada_r32_uncond")
+STYLEGAN3 = ("sg3t_r32", "sg3r_r16", "sg3_r16_cond3")
 
 
 def numbers(name: str) -> dict:
@@ -27,6 +29,11 @@ def numbers(name: str) -> dict:
 @cache
 def model(file: str):
     return load_model(FOLDER / file)
+
+
+def codes_and_classes(expected: dict) -> tuple:
+    z, c = torch.tensor(expected["z"]), torch.tensor(expected["c"])
+    return z, c if c.shape[1] else None
 
 
 def near(actual, expected, tolerance: float) -> bool:
@@ -45,7 +52,7 @@ def near(actual, expected, tolerance: float) -> bool:
 def test_mapping_agrees_at_every_truncation(name, key, options):
     expected = numbers(name)
 
-    w_plus = model(f"{name}.pkl").generator.mapping(torch.tensor(expected["z"]), **options)
+    w_plus = model(f"{name}.pkl").generator.mapping(*codes_and_classes(expected), **options)
 
     assert near(w_plus, expected[f"G_ema/{key}"], 1e-5)
 
@@ -82,36 +89,49 @@ def test_images_agree_with_and_without_noise(name, codes, noise, key):
 @pytest.mark.parametrize("name", ADA_LIKE)
 def test_logits_agree_in_the_order_of_the_batch(name):
     expected = numbers(name)
+    images, (_, c) = torch.tensor(expected["G_ema/img_const_psi1"]), codes_and_classes(expected)
 
-    logits = model(f"{name}.pkl").discriminator(torch.tensor(expected["G_ema/img_const_psi1"]))
+    logits = model(f"{name}.pkl").discriminator(images, c)
 
     assert near(logits, expected["G_ema/logits"], 1e-5)
+    assert not near(logits.roll(1, dims=0), expected["G_ema/logits"], 1e-5)
 
 
-def test_the_generator_as_trained_is_read_beside_its_average():
-    expected = numbers("ada_r32_uncond")
+@pytest.mark.parametrize("name", ADA)
+def test_the_generator_as_trained_is_read_beside_its_average(name):
+    expected = numbers(name)
 
-    w_plus = model("ada_r32_uncond.pkl").raw_generator.mapping(torch.tensor(expected["z"]))
+    w_plus = model(f"{name}.pkl").raw_generator.mapping(*codes_and_classes(expected))
 
     assert near(w_plus, expected["G/w_psi1"], 1e-5)
 
 
-def test_r1_and_its_gradients_agree():
-    expected = numbers("ada_r32_uncond")
-    discriminator = load_model(FOLDER / "ada_r32_uncond.pkl").discriminator
-    real = torch.tensor(expected["r1/real"], requires_grad=True)
+@pytest.mark.parametrize("name", ADA)
+def test_r1_and_its_gradients_agree(name):
+    expected = numbers(name)
+    discriminator = load_model(FOLDER / f"{name}.pkl").discriminator
+    real, (_, c) = (
+        torch.tensor(expected["r1/real"], requires_grad=True),
+        codes_and_classes(expected),
+    )
 
-    penalty = r1_penalty(real, discriminator(real))
+    logits = discriminator(real, c)
+    (slope,) = torch.autograd.grad(logits.sum(), real, retain_graph=True)
+    penalty = r1_penalty(real, logits)
     (penalty * 5).mean().backward()
 
+    assert near(logits, expected["r1/logits"], 1e-5)
+    assert near(slope, expected["r1/grad_image"], 1e-4 * abs(expected["r1/grad_image"]).max())
     assert near(penalty / torch.tensor(expected["r1/penalty"]), 1.0, 1e-4)
     check_gradients(discriminator, RENAMED_IN_D, expected, "r1")
 
 
-def test_path_lengths_and_their_gradients_agree():
-    expected = numbers("ada_r32_uncond")
-    generator = load_model(FOLDER / "ada_r32_uncond.pkl").raw_generator
-    w_plus = generator.mapping(torch.tensor(expected["z"][:4]))
+@pytest.mark.parametrize("name", ADA)
+def test_path_lengths_and_their_gradients_agree(name):
+    expected = numbers(name)
+    generator = load_model(FOLDER / f"{name}.pkl").raw_generator
+    z, c = codes_and_classes(expected)
+    w_plus = generator.mapping(z[:4], None if c is None else c[:4])
 
     lengths = path_lengths(generator.synthesis(w_plus), w_plus, torch.tensor(expected["ppl/y"]))
     penalty, mean = path_length_penalty(lengths, torch.zeros([]), 0.01)
@@ -125,6 +145,7 @@ def test_path_lengths_and_their_gradients_agree():
 
 def check_gradients(network, renamed, expected, prefix):
     parameters = dict(network.named_parameters())
+    assert len(parameters) == len(expected[f"{prefix}/param_names"])
     names, norms = expected[f"{prefix}/param_names"], expected[f"{prefix}/param_grad_norms"]
     for name, norm in zip(names, norms, strict=True):
         gradient = parameters[rename(str(name), renamed)].grad
@@ -156,25 +177,55 @@ def test_rosinality_truncation_styles_and_logits_agree():
     assert near(loaded.discriminator(images), expected["g_ema/logits"], 1e-5)
 
 
-def test_stylegan3_styles_images_and_logits_agree():
-    expected, loaded = numbers("sg3t_r32"), model("sg3t_r32.pkl")
-    w_plus = loaded.generator.mapping(torch.tensor(expected["z"]))
+@pytest.mark.parametrize("name", STYLEGAN3)
+def test_styles_images_and_logits_of_the_stylegan3_repository_agree(name):
+    expected, loaded = numbers(name), model(f"{name}.pkl")
+    z, c = codes_and_classes(expected)
+    w_plus = loaded.generator.mapping(z, c)
 
     styles, images = loaded.generator.styles(w_plus), loaded.generator.synthesis(w_plus)
 
     assert near(w_plus, expected["w_psi1"], 1e-5)
-    assert all(near(s, expected[f"style/{name}.affine"], 1e-5) for name, s in styles.items())
+    assert {f"style/{layer}.affine" for layer in styles} == {k for k in expected if "style" in k}
+    assert all(near(s, expected[f"style/{layer}.affine"], 1e-5) for layer, s in styles.items())
     assert near(images, expected["img_psi1"], 5e-5)
-    assert near(loaded.discriminator(images), expected["logits"], 1e-5)
+    assert near(loaded.discriminator(images, c), expected["logits"], 1e-5)
 
 
-def test_stylegan3_images_agree_under_truncation_and_a_users_transform():
-    expected = numbers("sg3t_r32")
-    generator = load_model(FOLDER / "sg3t_r32.pkl").generator
+@pytest.mark.parametrize("name", STYLEGAN3)
+def test_images_of_the_stylegan3_repository_agree_under_truncation(name):
+    expected = numbers(name)
 
-    truncated = generator(torch.tensor(expected["z"]), truncation_psi=0.7)
+    images = model(f"{name}.pkl").generator(*codes_and_classes(expected), truncation_psi=0.7)
+
+    assert near(images, expected["img_psi0.7"], 5e-5)
+
+
+@pytest.mark.parametrize("name", ["sg3t_r32", "sg3r_r16"])
+def test_alias_free_images_agree_under_a_users_transform(name):
+    expected = numbers(name)
+    generator = load_model(FOLDER / f"{name}.pkl").generator
+
     generator.synthesis.input.transform.copy_(torch.tensor(expected["transform"]))
-    transformed = generator(torch.tensor(expected["z"]))
+    images = generator(*codes_and_classes(expected))
 
-    assert near(truncated, expected["img_psi0.7"], 5e-5)
-    assert near(transformed, expected["img_psi1_transformed"], 5e-5)
+    assert near(images, expected["img_psi1_transformed"], 5e-5)
+    assert not near(images, expected["img_psi1"], 5e-3)
+
+
+@pytest.mark.parametrize(
+    "file", [*(f"{name}.pkl" for name in (*ADA_LIKE, *STYLEGAN3)), "rosinality_32.pt"]
+)
+def test_every_kind_of_model_is_saved_and_loaded_bit_for_bit(file, tmp_path):
+    imported = model(file)
+
+    save_model(imported, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+
+    assert loaded.config == imported.config
+    for name in ("generator", "raw_generator", "discriminator"):
+        ours, theirs = getattr(loaded, name), getattr(imported, name)
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            pairs = zip(ours.state_dict().items(), theirs.state_dict().items(), strict=True)
+            assert all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
