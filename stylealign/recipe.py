@@ -41,7 +41,12 @@ class Recipe(BaseModel):
     """Reporting interval."""
     snapshot_kimg: float = Field(default=10.0, gt=0)
     """Interval of resumable snapshots."""
+    keep_snapshots: int = Field(default=2, ge=1)
+    """Newest snapshots that are kept while training; one that a rule chose stays beside them."""
+    picture_ticks: int = Field(default=5, ge=1)
+    """Ticks from one picture of parent and child at fixed codes to the next."""
     batch_size: int = Field(default=32, ge=1)
+    """Images per step over all processes and parts."""
     seed: int = 0
 
     g_lr: Positive | Auto = 1e-3
@@ -49,6 +54,14 @@ class Recipe(BaseModel):
     d_lr: Positive | Auto = 1e-3
     """auto: as g_lr."""
     beta2: float = Field(default=0.99, ge=0, lt=1)
+    max_rollbacks: int = Field(default=2, ge=0)
+    """How often a run that diverged goes back to its last good snapshot before it fails."""
+    rollback_lr_factor: float = Field(default=0.5, gt=0, lt=1)
+    """What each return multiplies both learning rates with."""
+    min_sample_spread: float = Field(default=0.01, ge=0)
+    """Samples that spread less than this share of the real images' spread count as collapsed."""
+    min_logit_spread: float = Field(default=1e-5, ge=0)
+    """A discriminator whose logits deviate less from one another counts as collapsed."""
 
     r1_gamma: Annotated[float, Field(ge=0)] | Auto = 0.1
     """Weight of the gradient penalty; 0 = off; auto: 0.0002 * resolution^2 / batch_size."""

@@ -1,16 +1,21 @@
 """The training loop: yields one Tick at a time, and can stop and go on between any two."""
 
-import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from stylealign.errors import DivergenceError
+from stylealign.training.fallback import Fallback
+from stylealign.training.health import (
+    Window,
+    find_divergence,
+    measure_health,
+    require_finite_weights,
+)
 from stylealign.training.state import Batches, Training
 from stylealign.training.steps import train_step
 
@@ -19,63 +24,90 @@ from stylealign.training.steps import train_step
 class Tick:
     """What happened since the last tick.
 
-    Units: kimg in thousands of real images; images_per_sec of wall time; losses are means.
+    Units: kimg in thousands of real images; images_per_sec of wall time, over all processes;
+        losses are means, and figures are those that show whether the run is sound.
     """
 
     kimg: float
     total_kimg: float
     images_per_sec: float
     losses: dict[str, float]
+    figures: dict[str, float]
+    notes: tuple[str, ...] = ()
+    """What the run had to adapt to since the last tick, in sentences."""
 
 
-def train(training: Training, batches: Batches, *, snapshot: Path | None = None) -> Iterator[Tick]:
+def train(
+    training: Training,
+    batches: Batches,
+    *,
+    snapshot: Path | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Tick]:
     """Train until `recipe.total_kimg`, yielding a Tick every `recipe.tick_kimg`.
 
-    With `snapshot`, the state goes to that file at the tick after every `snapshot_kimg` and at
-    the end, and a run that finds the file goes on from it: the same bytes as an undisturbed run
-    on one machine type with one thread count.
+    With `snapshot`, the state goes to files of that name with the kimg behind it (see
+    `SnapshotFiles`) at the tick after every `snapshot_kimg` and at the end, and a run that finds
+    some goes on from the newest: the same bytes as an undisturbed run on one machine type with
+    one thread count. `should_stop` is asked at each tick: if so, the state is written and the
+    iterator ends early, at a `training.kimg` below the total.
 
-    Raises: DivergenceError if a loss is not finite; CheckpointError for a foreign snapshot.
+    A tick whose numbers are not finite, or whose samples or logits have collapsed, is undone: the
+    run goes back to the last regular snapshot, with lower learning rates.
+
+    Raises: DivergenceError if it has gone back `max_rollbacks` times; DataError for images that
+        do not fit the model, are not finite or all alike, or a snapshot that cannot be written;
+        CheckpointError for a foreign snapshot, or weights that are not finite.
     """
     recipe = training.recipe
-    if snapshot is not None and snapshot.exists():
-        training.load(snapshot, batches)
-    next_tick = _next_multiple(training.kimg, recipe.tick_kimg)
-    next_snapshot = _next_multiple(training.kimg, recipe.snapshot_kimg)
-    pending: dict[str, list[Tensor]] = defaultdict(list)
-    since, start_nimg = time.monotonic(), training.nimg
+    require_finite_weights(training)
+    training.split.copy_from_first([training.G, training.D, training.G_ema])
+    fallback = Fallback(training, batches, snapshot)
+    device = training.G.w_avg.device
     while training.kimg < recipe.total_kimg:
-        batch = next(batches)
-        c = training.classes_of(batch)
-        for name, value in train_step(training, batch.images, c).items():
-            pending[name].append(value)
-        is_done = training.kimg >= recipe.total_kimg
-        if training.kimg < next_tick and not is_done:
-            continue
-        losses = _means(pending, training.kimg)
-        training.history.append({"kimg": training.kimg, **losses})
-        if snapshot is not None and (training.kimg >= next_snapshot or is_done):
-            training.save(snapshot, batches)
-            next_snapshot = _next_multiple(training.kimg, recipe.snapshot_kimg)
-        speed = (training.nimg - start_nimg) / max(time.monotonic() - since, 1e-9)
-        yield Tick(training.kimg, recipe.total_kimg, speed, losses)
-        pending.clear()
-        next_tick = _next_multiple(training.kimg, recipe.tick_kimg)
         since, start_nimg = time.monotonic(), training.nimg
+        next_snapshot = next_multiple(training.kimg, recipe.snapshot_kimg)
+        losses, figures = _train_to_tick(training, batches, device)
+        reason = find_divergence(training, losses | figures)
+        if reason:
+            fallback.fall_back(reason)
+            continue
+        times = {"rollbacks": float(len(training.rollbacks))} if training.rollbacks else {}
+        training.history.append({"kimg": training.kimg, **losses, **figures, **times})
+        is_done = training.kimg >= recipe.total_kimg
+        if is_done or training.kimg >= next_snapshot:
+            fallback.keep()
+        speed = (training.nimg - start_nimg) / max(time.monotonic() - since, 1e-9)
+        notes = tuple(training.notes)
+        training.notes.clear()
+        yield Tick(training.kimg, recipe.total_kimg, speed, losses, figures, notes)
+        if not is_done and training.split.agree(should_stop(), device):
+            fallback.stop()
+            return
 
 
-def _next_multiple(kimg: float, interval: float) -> float:
+def _train_to_tick(
+    training: Training, batches: Batches, device: torch.device
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Means of the losses up to the next tick, and the figures of health at it."""
+    recipe, window = training.recipe, Window()
+    next_tick = next_multiple(training.kimg, recipe.tick_kimg)
+    pending: dict[str, list[Tensor]] = defaultdict(list)
+    while training.kimg < min(next_tick, recipe.total_kimg):
+        batch = next(batches)
+        real = batch.images.to(device, non_blocking=True)
+        window.add(training, real)
+        c = training.classes_of(batch)
+        for name, value in train_step(training, real, c).items():
+            pending[name].append(value)
+    newest = window.close(training)
+    means = [torch.stack(values).mean() for values in pending.values()]
+    averaged = training.split.average_all(means)
+    losses = {name: value.item() for name, value in zip(pending, averaged, strict=True)}
+    norms = {name: losses.pop(name) for name in [*losses] if name.startswith("grad_norm")}
+    return losses, norms | measure_health(training, newest)
+
+
+def next_multiple(kimg: float, interval: float) -> float:
+    """The first multiple of an interval behind this point."""
     return (int(kimg / interval + 1e-9) + 1) * interval
-
-
-def _means(pending: dict[str, list[Tensor]], kimg: float) -> dict[str, float]:
-    """Mean of each loss.
-
-    Raises: DivergenceError naming the first that is not finite.
-    """
-    losses = {name: torch.stack(values).mean().item() for name, values in pending.items()}
-    for name, value in losses.items():
-        if not math.isfinite(value):
-            message = f"{name} became {value} by {kimg:.1f} kimg; lower g_lr and d_lr"
-            raise DivergenceError(message)
-    return losses

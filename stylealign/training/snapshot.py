@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,76 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stylealign.errors import CheckpointError
+from stylealign.errors import CheckpointError, DataError
+
+
+@dataclass(frozen=True)
+class SnapshotFiles:
+    """The snapshots of one run: `cats.safetensors` stands for `cats@000012.000.safetensors`, ….
+
+    The number is the kimg. A run that was stopped leaves one that ends in `-stop`: it is where
+    the run goes on, but never where it falls back to, so that stopping changes no result.
+    """
+
+    base: Path
+
+    def at(self, kimg: float, *, is_stop: bool = False) -> Path:
+        """Where the snapshot of so many kimg lies."""
+        end = "-stop" if is_stop else ""
+        return self.base.with_name(f"{self.base.stem}@{kimg:010.3f}{end}{self.base.suffix}")
+
+    def all(self) -> list[Path]:
+        """Those there are, oldest first."""
+        found = self.base.parent.glob(f"{self.base.stem}@*{self.base.suffix}")
+        return sorted(found, key=lambda path: (kimg_of(path), path.name))
+
+    def regular(self) -> list[Path]:
+        """Those that a run falls back to, oldest first."""
+        return [path for path in self.all() if not path.stem.endswith("-stop")]
+
+    def prune(self, keep: int, chosen_kimg: float | None) -> None:
+        """Remove all but the newest `keep` and the one chosen, if any."""
+        regular = self.regular()
+        kept = set(regular[-keep:])
+        if chosen_kimg is not None:
+            kept.add(self.at(chosen_kimg))
+        for path in self.all():
+            is_newest = path == self.all()[-1]
+            if path not in kept and not is_newest:
+                path.unlink()
+
+    def drop_after(self, kimg: float) -> None:
+        """Remove those of a course that was given up."""
+        for path in self.all():
+            if kimg_of(path) > kimg:
+                path.unlink()
+
+
+def kimg_of(path: Path) -> float:
+    """Thousands of images after which a snapshot was taken, by its name."""
+    return float(path.stem.rpartition("@")[2].removesuffix("-stop"))
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-    """Write both atomically: a killed process leaves the previous snapshot whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write both, whole or not at all: a kill or a full disk leaves earlier snapshots as they are.
+
+    Raises: DataError if the file cannot be written, such as on a full disk.
+    """
     temporary = path.with_suffix(".partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         save_file(contiguous, temporary, metadata={"numbers": json.dumps(numbers)})
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        message = (
+            f"snapshot {str(path)!r} of {size / 1e6:.1f} MB cannot be written: {error}; make room "
+            "(or lower keep_snapshots) and run again, it goes on from the snapshot before"
+        )
+        raise DataError(message) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -37,7 +95,10 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
         return load_file(path), json.loads(metadata["numbers"])
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
-        message = f"{str(path)!r} is not a whole training snapshot ({error}); delete it to restart"
+        message = (
+            f"{str(path)!r} is not a whole training snapshot ({error}); delete it, then the run "
+            "goes on from the one before, or from the start"
+        )
         raise CheckpointError(message) from error
 
 
@@ -58,5 +119,5 @@ def restore_optimizer(
     for name, value in tensors.items():
         if name.startswith(f"{prefix}."):
             _, index, field = name.split(".")
-            state.setdefault(int(index), {})[field] = value
+            state.setdefault(int(index), {})[field] = value.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

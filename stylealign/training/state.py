@@ -80,6 +80,10 @@ class Training:
     """This process among all, and the parts in which it works through its images."""
     notes: list[str] = field(default_factory=list[str])
     """What the run had to adapt to, in sentences; the tick carries them to the user."""
+    rollbacks: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """Each return to a good state: `at_kimg`, `to_kimg` and the `reason` with its figure."""
+    chosen_kimg: float | None = None
+    """The snapshot that a rule has chosen, which retention then never removes."""
     classes: Classes | None = None
     """The label that c stands for; conditional models need it."""
 
@@ -115,6 +119,7 @@ class Training:
             transforms = tuple(name for name in transforms if name != "xflip")
         self.augmentation = Augmentation(transforms, self.image_shape)
         self.ada = AdaptiveStrength(recipe.augment_p, recipe.ada_target, numbers.ada_kimg)
+        self.rates = [optimizer.param_groups[0]["lr"] for optimizer in self._optimizers]
         self.G_ema.requires_grad_(False)
         if self.parent is not None:
             self.parent.requires_grad_(False)
@@ -159,8 +164,19 @@ class Training:
         """Whether the generator moves already."""
         return self.kimg >= self.recipe.d_warmup_kimg
 
-    def save(self, path: Path, batches: Batches) -> None:
-        """Write a snapshot that `load` continues bit for bit."""
+    @property
+    def rate_factor(self) -> float:
+        """What the learning rates are multiplied with, after each return to a good state."""
+        return self.recipe.rollback_lr_factor ** len(self.rollbacks)
+
+    def set_rates(self) -> None:
+        """Give both optimisers the recipe's rates times `rate_factor`."""
+        for optimizer, rate in zip(self._optimizers, self.rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * self.rate_factor
+
+    def state(self, batches: Batches) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """A copy, on the CPU, of all that `restore` needs to go on bit for bit."""
         tensors = {
             "pl_mean": self.pl_mean,
             "rng": self.rng.get_state(),
@@ -174,10 +190,47 @@ class Training:
             "step": self.step,
             "history": self.history,
             "ada": self.ada.state_dict(),
+            "rollbacks": self.rollbacks,
+            "chosen_kimg": self.chosen_kimg,
+            "num_parts": self.split.num_parts,
             "batches": batches.state_dict(),
             "recipe": self.recipe.model_dump(mode="json"),
         }
-        save_state(path, tensors, numbers)
+        copies = {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
+        return copies, copy.deepcopy(numbers)
+
+    def restore(
+        self, tensors: dict[str, Tensor], numbers: dict[str, Any], batches: Batches
+    ) -> None:
+        """Go back to a state that `state` copied.
+
+        Raises: CheckpointError if it is of another architecture.
+        """
+        for name, network in self._networks:
+            prefix = f"{name}."
+            state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            try:
+                network.load_state_dict(state)
+            except RuntimeError as error:
+                raise CheckpointError(f"snapshot of another architecture: {error}") from error
+        restore_optimizer(self.g_optimizer, tensors, "g_optimizer")
+        restore_optimizer(self.d_optimizer, tensors, "d_optimizer")
+        self.pl_mean = tensors["pl_mean"].to(self.pl_mean.device, copy=True)
+        self.rng.set_state(tensors["rng"])
+        self.nimg, self.step = numbers["nimg"], numbers["step"]
+        self.history = copy.deepcopy(numbers["history"])
+        self.rollbacks, self.chosen_kimg = [*numbers["rollbacks"]], numbers["chosen_kimg"]
+        self.split.num_parts = max(self.split.num_parts, numbers["num_parts"])
+        self.ada.load_state_dict(numbers["ada"])
+        self.set_rates()
+        batches.load_state_dict(numbers["batches"])
+
+    def save(self, path: Path, batches: Batches) -> None:
+        """Write a snapshot that `load` continues bit for bit.
+
+        Raises: DataError if it cannot be written.
+        """
+        save_state(path, *self.state(batches))
 
     def load(self, path: Path, batches: Batches) -> None:
         """Continue from a snapshot of the same recipe.
@@ -192,22 +245,15 @@ class Training:
                 "delete it to restart"
             )
             raise CheckpointError(message)
-        for name, network in self._networks:
-            prefix = f"{name}."
-            state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            try:
-                network.load_state_dict(state)
-            except RuntimeError as error:
-                message = f"{str(path)!r} holds another architecture: {error}"
-                raise CheckpointError(message) from error
-        restore_optimizer(self.g_optimizer, tensors, "g_optimizer")
-        restore_optimizer(self.d_optimizer, tensors, "d_optimizer")
-        self.pl_mean = tensors["pl_mean"].to(self.pl_mean.device)
-        self.rng.set_state(tensors["rng"])
-        self.nimg, self.step = numbers["nimg"], numbers["step"]
-        self.history = numbers["history"]
-        self.ada.load_state_dict(numbers["ada"])
-        batches.load_state_dict(numbers["batches"])
+        try:
+            self.restore(tensors, numbers, batches)
+        except CheckpointError as error:
+            message = f"{str(path)!r} cannot be continued: {error}; delete it to restart"
+            raise CheckpointError(message) from error
+
+    @property
+    def _optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+        return self.g_optimizer, self.d_optimizer
 
     @property
     def _networks(self) -> tuple[tuple[str, nn.Module], ...]:
@@ -236,8 +282,8 @@ def require_classes(c_dim: int, classes: Classes | None) -> None:
 
 
 def recipe_changes(saved: dict[str, Any], recipe: Recipe) -> list[str]:
-    """Fields that differ, other than how long to train and how often to report."""
-    free = {"total_kimg", "tick_kimg", "snapshot_kimg"}
+    """Fields that differ, other than how long to train and what is kept and shown."""
+    free = {"total_kimg", "keep_snapshots", "picture_ticks"}
     now = recipe.model_dump(mode="json")
     return sorted(name for name in now if name not in free and saved.get(name) != now[name])
 

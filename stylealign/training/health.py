@@ -1,0 +1,134 @@
+"""Whether a run is sound: finite numbers, samples that differ, a discriminator that tells apart."""
+
+import math
+from collections import deque
+
+import torch
+from torch import Tensor
+
+from stylealign.errors import CheckpointError, DataError
+from stylealign.training.state import Training
+
+NUM_SAMPLES = 16
+"""Images that the figures are taken over."""
+
+
+class Window:
+    """The real images since the last tick, of which it keeps the newest few.
+
+    It starts anew with each tick, so that a resumed run sees in it what an undisturbed one sees.
+    """
+
+    def __init__(self) -> None:
+        self._newest: deque[Tensor] = deque()
+        self._sums: list[Tensor] = []
+
+    def add(self, training: Training, images: Tensor) -> None:
+        """Take in a batch.
+
+        Raises: DataError if the images are not those that the model draws.
+        """
+        if tuple(images.shape[1:]) != training.image_shape:
+            message = (
+                f"images have shape {list(images.shape[1:])}, the model draws "
+                f"{list(training.image_shape)} (channels, height, width): prepare them at the "
+                "model's resolution and channels"
+            )
+            raise DataError(message)
+        self._sums.append(images.sum())
+        self._newest.append(images)
+        while sum(map(len, self._newest)) - len(self._newest[0]) >= NUM_SAMPLES:
+            self._newest.popleft()
+
+    def close(self, training: Training) -> Tensor:
+        """The newest images, [N, C, H, W]; the window is empty afterwards.
+
+        Raises: DataError if an image since the last tick is not finite, or all are alike.
+        """
+        images, sums = torch.cat([*self._newest]), torch.stack(self._sums)
+        self._newest.clear()
+        self._sums.clear()
+        if not torch.isfinite(sums).all():
+            message = (
+                f"real images by {training.kimg:.3f} kimg hold values that are not finite; "
+                "expected numbers in [-1, 1]: find and remove these images"
+            )
+            raise DataError(message)
+        if len(images) > 1 and spread_of(images) < 1e-6:
+            message = (
+                f"the last {len(images)} real images are all alike; a model can only learn a "
+                "domain from images that differ: check the data set"
+            )
+            raise DataError(message)
+        return images
+
+
+@torch.no_grad()
+def measure_health(training: Training, real: Tensor) -> dict[str, float]:
+    """Figures that show a collapse, means over all processes.
+
+    `sample_spread` is the root mean square distance of 16 samples at fixed codes from their mean
+    image, in units of that of the newest real images: 0 if all samples are alike. `logit_spread`
+    is the standard deviation of the discriminator's logits over these samples and real images:
+    0 if it tells nothing apart.
+
+    Shapes: real [N, C, H, W].
+    """
+    rng = torch.Generator().manual_seed(training.recipe.seed)
+    z_dim = training.model.config.z_dim
+    z = torch.randn(NUM_SAMPLES, z_dim, generator=rng).to(real.device)
+    samples = training.G(z, noise="const")
+    count, group = min(NUM_SAMPLES, len(real)), training.mbstd_group
+    count = count // group * group or count
+    logits = torch.cat([training.D(samples[:count]), training.D(real[:count])])
+    figures = torch.stack([spread_of(samples) / spread_of(real).clamp(min=1e-6), logits.std()])
+    sample_spread, logit_spread = training.split.average(figures).tolist()
+    return {"sample_spread": sample_spread, "logit_spread": logit_spread}
+
+
+def spread_of(images: Tensor) -> Tensor:
+    """Root mean square distance of images from their mean image; 0 for a single one."""
+    return (images - images.mean(dim=0)).square().mean().sqrt()
+
+
+def find_divergence(training: Training, figures: dict[str, float]) -> str:
+    """What is wrong with a tick, with the figure that shows it; empty if nothing is."""
+    recipe = training.recipe
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            return f"{name} became {value}"
+    if figures["sample_spread"] < recipe.min_sample_spread:
+        return (
+            f"samples became alike: sample_spread {figures['sample_spread']:.2g} of the real "
+            f"images' own, expected at least {recipe.min_sample_spread:g}"
+        )
+    if figures["logit_spread"] < recipe.min_logit_spread:
+        return (
+            f"the discriminator became constant: logit_spread {figures['logit_spread']:.2g}, "
+            f"expected at least {recipe.min_logit_spread:g}"
+        )
+    broken = first_broken_tensor(training)
+    return f"tensor {broken} became not finite" if broken else ""
+
+
+def first_broken_tensor(training: Training) -> str:
+    """Name of the first tensor with a value that is not finite; empty if there is none."""
+    for network, module in (("G", training.G), ("D", training.D), ("G_ema", training.G_ema)):
+        for name, tensor in module.state_dict().items():
+            if not torch.isfinite(tensor).all():
+                return f"{network}.{name}"
+    return ""
+
+
+def require_finite_weights(training: Training) -> None:
+    """Check a model before it is trained.
+
+    Raises: CheckpointError naming the first tensor that is not finite.
+    """
+    broken = first_broken_tensor(training)
+    if broken:
+        message = (
+            f"tensor {broken} of the model to train holds values that are not finite; "
+            "take a whole checkpoint"
+        )
+        raise CheckpointError(message)
