@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from stylealign.errors import CheckpointError, DivergenceError
+from stylealign.errors import CheckpointError, DataError
 from stylealign.models import Model, ModelConfig
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.ema import ema_beta
+from stylealign.training.snapshot import SnapshotFiles
 
 CONFIG = ModelConfig(
     resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8}, noise=True
@@ -25,13 +26,13 @@ class _Batch:
 class _Noise:
     """Real images that are noise, in an order that follows from the position."""
 
-    def __init__(self, scale=1.0):
-        self.position, self.scale = 0, scale
+    def __init__(self, scale=1.0, shape=(3, 8, 8)):
+        self.position, self.scale, self.shape = 0, scale, shape
 
     def __next__(self):
         rng = torch.Generator().manual_seed(self.position)
         self.position += 1
-        return _Batch(torch.randn(4, 3, 8, 8, generator=rng) * self.scale)
+        return _Batch(torch.randn(4, *self.shape, generator=rng) * self.scale)
 
     def state_dict(self):
         return {"position": self.position}
@@ -107,12 +108,20 @@ def test_a_snapshot_of_another_recipe_is_refused_by_field(tmp_path):
 
 
 def test_a_truncated_snapshot_is_refused(tmp_path):
-    path = tmp_path / "state.safetensors"
-    run(Training(new_model(), None, recipe()), path)
-    path.write_bytes(path.read_bytes()[:-100])
+    run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
+    newest = SnapshotFiles(tmp_path / "state.safetensors").all()[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
 
     with pytest.raises(CheckpointError, match="not a whole training snapshot"):
-        run(Training(new_model(), None, recipe()), path)
+        run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
+
+
+def test_a_snapshot_of_another_architecture_is_refused(tmp_path):
+    run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
+    wider = Model.new(CONFIG.model_copy(update={"channels": {4: 16, 8: 8}}))
+
+    with pytest.raises(CheckpointError, match="another architecture"):
+        run(Training(wider, None, recipe()), tmp_path / "state.safetensors")
 
 
 @pytest.mark.parametrize("component", ["mapping", "affine", "const", "torgb"])
@@ -157,11 +166,33 @@ def test_structure_terms_hold_the_child_near_its_parent():
     assert distances[100.0] < distances[0.0]
 
 
-def test_weights_that_are_not_finite_stop_the_run_and_say_where():
+def test_images_that_are_not_finite_end_the_run_and_say_where():
     training = Training(new_model(), None, recipe())
 
-    with pytest.raises(DivergenceError, match="kimg"):
+    with pytest.raises(DataError, match=r"by 0\.016 kimg hold values that are not finite"):
         list(train(training, _Noise(scale=float("nan"))))
+
+
+def test_a_model_whose_weights_are_not_finite_is_refused_by_tensor():
+    model = new_model()
+    with torch.no_grad():
+        model.raw_generator.synthesis.blocks["b8"].conv1.weight[0, 0] = float("nan")
+
+    with pytest.raises(CheckpointError, match=r"G\.synthesis\.blocks\.b8\.conv1\.weight"):
+        run(Training(model, None, recipe()))
+
+
+def test_images_that_are_all_alike_are_refused():
+    with pytest.raises(DataError, match="16 real images are all alike"):
+        list(train(Training(new_model(), None, recipe()), _Noise(scale=0.0)))
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 8, 8)])
+def test_images_of_another_size_or_channel_count_are_refused_with_both(shape):
+    batches = _Noise(shape=shape)
+
+    with pytest.raises(DataError, match=r"shape \[[0-9, ]+\], the model draws \[3, 8, 8\]"):
+        list(train(Training(new_model(), None, recipe()), batches))
 
 
 def test_a_model_without_discriminator_cannot_be_trained():

@@ -1,0 +1,223 @@
+"""Laws of stopping, keeping snapshots and falling back, on a real network of 8x8 images."""
+
+import itertools
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from stylealign.errors import DataError, DivergenceError
+from stylealign.models import Model, ModelConfig
+from stylealign.recipe import Recipe
+from stylealign.training import Training, train
+from stylealign.training.snapshot import SnapshotFiles, load_state
+
+CONFIG = ModelConfig(
+    resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8}, noise=False
+)
+
+EXPLOSIVE = {"g_lr": 1e8, "d_lr": 1e8, "rollback_lr_factor": 1e-11}
+"""Rates that no run survives; those after one return are the usual ones."""
+
+
+class _Batch:
+    def __init__(self, images):
+        self.images = images
+
+
+class _Noise:
+    """Real images that are noise, in an order that follows from the position."""
+
+    def __init__(self):
+        self.position = 0
+
+    def __next__(self):
+        rng = torch.Generator().manual_seed(self.position)
+        self.position += 1
+        return _Batch(torch.randn(4, 3, 8, 8, generator=rng))
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]
+
+
+def new_training(**changes) -> Training:
+    torch.manual_seed(0)
+    numbers = {"total_kimg": 0.064, "tick_kimg": 0.008, "snapshot_kimg": 0.016, "batch_size": 4}
+    return Training(Model.new(CONFIG), None, Recipe(**(numbers | changes)))
+
+
+def finish(training: Training, snapshot: Path | None = None) -> list:
+    return list(train(training, _Noise(), snapshot=snapshot))
+
+
+def stop_at(training: Training, snapshot: Path, num_ticks: int) -> None:
+    """Run until a stop that is wanted from the given tick on."""
+    count = itertools.count(1)
+    ticks = train(
+        training, _Noise(), snapshot=snapshot, should_stop=lambda: next(count) >= num_ticks
+    )
+    assert len(list(ticks)) == num_ticks
+
+
+def kill_at(training: Training, snapshot: Path, num_ticks: int) -> None:
+    """Run for some ticks and never go on."""
+    assert len(list(itertools.islice(train(training, _Noise(), snapshot=snapshot), num_ticks)))
+
+
+def assert_equal(one: Training, other: Training) -> None:
+    assert one.history == other.history
+    assert one.rollbacks == other.rollbacks
+    states = [training.state(_Noise())[0] for training in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def with_poison(training: Training, at_nimg: int) -> Training:
+    """Break one weight at a moment of the run, once per learning rate."""
+
+    def poison(_module, _arguments):
+        if training.nimg >= at_nimg and not training.rollbacks:
+            with torch.no_grad():
+                training.G.synthesis.blocks["b8"].conv1.weight[0, 0, 0, 0] = float("nan")
+
+    training.G.synthesis.register_forward_pre_hook(poison)
+    return training
+
+
+@pytest.mark.parametrize("num_ticks", [1, 3, 4])
+def test_a_stopped_run_goes_on_to_the_same_bytes(num_ticks, tmp_path):
+    undisturbed = new_training()
+    finish(undisturbed)
+    stop_at(new_training(), tmp_path / "run.st", num_ticks)
+
+    resumed = new_training()
+    ticks = finish(resumed, tmp_path / "run.st")
+
+    assert len(ticks) == 8 - num_ticks
+    assert_equal(resumed, undisturbed)
+
+
+def test_a_diverging_run_goes_back_with_lower_rates_and_says_so():
+    training = new_training(**EXPLOSIVE)
+
+    ticks = finish(training)
+
+    (event,) = training.rollbacks
+    assert event["to_kimg"] == 0 < event["at_kimg"]
+    assert (
+        "back to 0.000 kimg with learning rates times 1e-11 (1 of at most 2)" in ticks[0].notes[0]
+    )
+    assert {row["rollbacks"] for row in training.history} == {1.0}
+    assert training.g_optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
+    assert [row["kimg"] for row in training.history] == [tick.kimg for tick in ticks]
+
+
+def test_a_run_that_went_back_is_the_run_at_lower_rates():
+    usual = new_training(g_lr=1e8 * 1e-11, d_lr=1e8 * 1e-11)
+    finish(usual)
+
+    training = new_training(**EXPLOSIVE)
+    finish(training)
+
+    expected = usual.state(_Noise())[0]
+    for name, value in training.state(_Noise())[0].items():
+        assert torch.allclose(value.float(), expected[name].float(), atol=1e-6), name
+
+
+@pytest.mark.parametrize("disturb", [stop_at, kill_at])
+@pytest.mark.parametrize("num_ticks", [1, 3, 5])
+def test_a_run_that_fell_back_resumes_to_the_same_bytes(disturb, num_ticks, tmp_path):
+    undisturbed = with_poison(new_training(), 28)
+    finish(undisturbed)
+    disturb(with_poison(new_training(), 28), tmp_path / "run.st", num_ticks)
+
+    resumed = with_poison(new_training(), 28)
+    finish(resumed, tmp_path / "run.st")
+
+    (event,) = resumed.rollbacks
+    assert (event["at_kimg"], event["to_kimg"]) == (0.032, 0.016)
+    assert_equal(resumed, undisturbed)
+
+
+def test_a_run_that_keeps_diverging_ends_with_kimg_and_figure():
+    with pytest.raises(DivergenceError, match=r"became (nan|inf).* by 0\.008 kimg, after 2 of"):
+        finish(new_training(g_lr=1e8, d_lr=1e8, rollback_lr_factor=0.99))
+
+
+def test_samples_that_are_all_alike_count_as_collapsed():
+    training = new_training(freeze=("torgb",), max_rollbacks=0)
+    with torch.no_grad():
+        for name, parameter in training.G.named_parameters():
+            if "torgb.weight" in name:
+                parameter.zero_()
+
+    with pytest.raises(DivergenceError, match="samples became alike: sample_spread 0 of"):
+        finish(training)
+
+
+def test_a_discriminator_that_tells_nothing_apart_counts_as_collapsed():
+    training = new_training(d_lr=1e-30, max_rollbacks=0)
+    with torch.no_grad():
+        training.D.out.weight.zero_()
+
+    with pytest.raises(DivergenceError, match=r"discriminator became constant: logit_spread \d.*e-\d+,"):
+        finish(training)
+
+
+def test_the_newest_snapshots_and_the_chosen_one_are_kept(tmp_path):
+    training = new_training(keep_snapshots=2)
+    training.chosen_kimg = 0.016
+
+    finish(training, tmp_path / "run.st")
+
+    names = [path.name for path in SnapshotFiles(tmp_path / "run.st").all()]
+    assert names == [f"run@000000.{kimg}.st" for kimg in ("016", "048", "064")]
+
+
+def test_a_stop_leaves_one_more_snapshot_that_the_next_one_replaces(tmp_path):
+    files = SnapshotFiles(tmp_path / "run.st")
+    stop_at(new_training(keep_snapshots=1), tmp_path / "run.st", 3)
+    stopped = [path.name for path in files.all()]
+
+    finish(new_training(keep_snapshots=1), tmp_path / "run.st")
+
+    assert stopped == ["run@000000.016.st", "run@000000.024-stop.st"]
+    assert [path.name for path in files.all()] == ["run@000000.064.st"]
+
+
+def test_a_full_disk_ends_the_run_and_leaves_the_snapshot_before_whole(tmp_path):
+    undisturbed = new_training()
+    finish(undisturbed)
+    kill_at(new_training(), tmp_path / "run.st", 2)
+    (whole,) = SnapshotFiles(tmp_path / "run.st").all()
+    before = whole.read_bytes()
+
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, usual[1]))
+    try:
+        with pytest.raises(DataError, match=r"cannot be written: .*; make room"):
+            finish(new_training(), tmp_path / "run.st")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+    assert [path.name for path in tmp_path.iterdir()] == [whole.name]
+    assert whole.read_bytes() == before
+    resumed = new_training()
+    finish(resumed, tmp_path / "run.st")
+    assert_equal(resumed, undisturbed)
+
+
+def test_a_fallback_is_written_at_once(tmp_path):
+    kill_at(with_poison(new_training(), 28), tmp_path / "run.st", 3)
+
+    ticks = train(with_poison(new_training(), 28), _Noise(), snapshot=tmp_path / "run.st")
+    assert next(ticks).kimg == 0.024
+    assert next(ticks).kimg == 0.024
+
+    _, numbers = load_state(SnapshotFiles(tmp_path / "run.st").all()[-1])
+    assert numbers["nimg"] == 16
+    assert "became nan" in numbers["rollbacks"][0]["reason"]
