@@ -12,6 +12,9 @@ from stylealign.training.state import Training
 NUM_SAMPLES = 16
 """Images that the figures are taken over."""
 
+Real = tuple[Tensor, Tensor | None]
+"""Images and, for a conditional model, their classes: [N, C, H, W] and [N, c_dim]."""
+
 
 class Window:
     """The real images since the last tick, of which it keeps the newest few.
@@ -20,11 +23,11 @@ class Window:
     """
 
     def __init__(self) -> None:
-        self._newest: deque[Tensor] = deque()
+        self._newest: deque[Real] = deque()
         self._sums: list[Tensor] = []
 
-    def add(self, training: Training, images: Tensor) -> None:
-        """Take in a batch.
+    def add(self, training: Training, images: Tensor, c: Tensor | None) -> None:
+        """Take in a batch and its classes.
 
         Raises: DataError if the images are not those that the model draws.
         """
@@ -36,16 +39,18 @@ class Window:
             )
             raise DataError(message)
         self._sums.append(images.sum())
-        self._newest.append(images)
-        while sum(map(len, self._newest)) - len(self._newest[0]) >= NUM_SAMPLES:
+        self._newest.append((images, c))
+        while sum(len(kept) for kept, _ in self._newest) - len(self._newest[0][0]) >= NUM_SAMPLES:
             self._newest.popleft()
 
-    def close(self, training: Training) -> Tensor:
-        """The newest images, [N, C, H, W]; the window is empty afterwards.
+    def close(self, training: Training) -> Real:
+        """The newest images and their classes; the window is empty afterwards.
 
         Raises: DataError if an image since the last tick is not finite, or all are alike.
         """
-        images, sums = torch.cat([*self._newest]), torch.stack(self._sums)
+        images = torch.cat([kept for kept, _ in self._newest])
+        classes = [c for _, c in self._newest if c is not None]
+        sums = torch.stack(self._sums)
         self._newest.clear()
         self._sums.clear()
         if not torch.isfinite(sums).all():
@@ -60,11 +65,11 @@ class Window:
                 "domain from images that differ: check the data set"
             )
             raise DataError(message)
-        return images
+        return images, torch.cat(classes) if classes else None
 
 
 @torch.no_grad()
-def measure_health(training: Training, real: Tensor) -> dict[str, float]:
+def measure_health(training: Training, real: Tensor, c: Tensor | None = None) -> dict[str, float]:
     """Figures that show a collapse, means over all processes.
 
     `sample_spread` is the root mean square distance of 16 samples at fixed codes from their mean
@@ -72,15 +77,19 @@ def measure_health(training: Training, real: Tensor) -> dict[str, float]:
     is the standard deviation of the discriminator's logits over these samples and real images:
     0 if it tells nothing apart.
 
-    Shapes: real [N, C, H, W].
+    Shapes: real [N, C, H, W], c [N, c_dim].
     """
     rng = torch.Generator().manual_seed(training.recipe.seed)
     z_dim = training.model.config.z_dim
     z = torch.randn(NUM_SAMPLES, z_dim, generator=rng).to(real.device)
-    samples = training.G(z, noise="const")
+    drawn = training.classes.draw(NUM_SAMPLES, rng).to(real.device) if training.classes else None
+    samples = training.G(z, drawn, noise="const")
     count, group = min(NUM_SAMPLES, len(real)), training.mbstd_group
     count = count // group * group or count
-    logits = torch.cat([training.D(samples[:count]), training.D(real[:count])])
+    first = slice(count)
+    logits_drawn = training.D(samples[first], None if drawn is None else drawn[first])
+    logits_real = training.D(real[first], None if c is None else c[first])
+    logits = torch.cat([logits_drawn, logits_real])
     figures = torch.stack([spread_of(samples) / spread_of(real).clamp(min=1e-6), logits.std()])
     sample_spread, logit_spread = training.split.average(figures).tolist()
     return {"sample_spread": sample_spread, "logit_spread": logit_spread}

@@ -96,8 +96,8 @@ def _train_to_tick(
     while training.kimg < min(next_tick, recipe.total_kimg):
         batch = next(batches)
         real = batch.images.to(device, non_blocking=True)
-        window.add(training, real)
         c = training.classes_of(batch)
+        window.add(training, real, c)
         for name, value in train_step(training, real, c).items():
             pending[name].append(value)
     newest = window.close(training)
@@ -105,7 +105,7 @@ def _train_to_tick(
     averaged = training.split.average_all(means)
     losses = {name: value.item() for name, value in zip(pending, averaged, strict=True)}
     norms = {name: losses.pop(name) for name in [*losses] if name.startswith("grad_norm")}
-    return losses, norms | measure_health(training, newest)
+    return losses, norms | measure_health(training, *newest)
 
 
 def next_multiple(kimg: float, interval: float) -> float:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from stylealign.errors import CheckpointError, ParamsError
-from stylealign.models import Discriminator, Generator, Model, ModelConfig
+from stylealign.models import Generator, Model, ModelConfig
 from stylealign.models.latents import Labels
-from stylealign.recipe import Component, Recipe
+from stylealign.recipe import Recipe
 from stylealign.training.augment import KINDS, AdaptiveStrength, Augmentation
 from stylealign.training.classes import Classes
+from stylealign.training.freeze import freeze_discriminator, freeze_generator
 from stylealign.training.kinship import style_variances
 from stylealign.training.snapshot import (
     load_state,
@@ -299,29 +300,3 @@ def lazy_adam(
     return torch.optim.Adam(
         parameters, lr=lr * ratio, betas=(0.0, beta2**ratio), eps=1e-8, foreach=True
     )
-
-
-def component_of(parameter_name: str) -> Component | str:
-    """Which part of a generator a parameter belongs to."""
-    if parameter_name.startswith("mapping."):
-        return "mapping"
-    for component in ("affine", "torgb", "const"):
-        if f".{component}" in parameter_name:
-            return component
-    return "conv"
-
-
-def freeze_generator(generator: Generator, components: tuple[Component, ...]) -> None:
-    """Let the named components keep their weights; affine includes those of tRGB."""
-    for name, parameter in generator.named_parameters():
-        parameter.requires_grad_(component_of(name) not in components)
-
-
-def freeze_discriminator(discriminator: Discriminator, num_blocks: int) -> None:
-    """Let the first blocks, highest resolution first, keep their weights (Freeze-D).
-
-    Source: Mo et al., arXiv:2002.10964.
-    """
-    discriminator.requires_grad_(True)
-    for block in list(discriminator.blocks.values())[:num_blocks]:
-        block.requires_grad_(False)

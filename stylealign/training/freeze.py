@@ -1,0 +1,30 @@
+"""Which weights keep their parent's values."""
+
+from stylealign.models import Discriminator, Generator
+from stylealign.recipe import Component
+
+
+def component_of(parameter_name: str) -> Component | str:
+    """Which part of a generator a parameter belongs to."""
+    if parameter_name.startswith("mapping."):
+        return "mapping"
+    for component in ("affine", "torgb", "const"):
+        if f".{component}" in parameter_name:
+            return component
+    return "conv"
+
+
+def freeze_generator(generator: Generator, components: tuple[Component, ...]) -> None:
+    """Let the named components keep their weights; affine includes those of tRGB."""
+    for name, parameter in generator.named_parameters():
+        parameter.requires_grad_(component_of(name) not in components)
+
+
+def freeze_discriminator(discriminator: Discriminator, num_blocks: int) -> None:
+    """Let the first blocks, highest resolution first, keep their weights (Freeze-D).
+
+    Source: Mo et al., arXiv:2002.10964.
+    """
+    discriminator.requires_grad_(True)
+    for block in list(discriminator.blocks.values())[:num_blocks]:
+        block.requires_grad_(False)
