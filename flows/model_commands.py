@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from flows.project import find_model
 from stylealign.errors import DataError
@@ -131,25 +130,23 @@ def inspect(
     file: Annotated[str, typer.Argument(help=MODEL)],
     is_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False,
 ) -> None:
-    """Say what a checkpoint holds: architecture, lineage, size. Nothing in the file is run."""
-    from stylealign.checkpoints.convert import inspect_checkpoint
+    """Say what a checkpoint holds: architecture, lineage, size, hash.
 
-    record = inspect_checkpoint(find_model(file))
-    facts = {
-        "path": record.path,
-        "format": record.format,
-        "num_bytes": record.num_bytes,
-        **{f"num_parameters.{name}": num for name, num in record.num_parameters.items()},
-        **record.config.model_dump(mode="json"),
-    }
+    The file is read and checked whole, as every other command would, and nothing in it is run:
+    a file that passes here can be used. The hash is that of the averaged generator's weights,
+    by which models and their children know each other.
+
+    Example: `stylealign inspect afhqcat.pkl`
+    """
+    place = find_model(file)
+    from tasks.inspection import inspect_model
+
+    inspection = inspect_model(place)
     if is_json:
-        Console().print_json(data=facts)
+        Console().print_json(data=inspection.fields)
         return
-    table = Table("field", "value", title=f"{record.format} checkpoint", title_justify="left")
-    for name, value in facts.items():
-        if value not in (None, ""):
-            table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
-    Console().print(table)
+    for label, text in inspection.lines:
+        show(f"{label:<13} {text}")
 
 
 @models.command(rich_help_panel=USE)
@@ -161,9 +158,12 @@ def convert(
     ] = "",
     domain: Annotated[str, typer.Option(help="What the model draws, in a word.")] = "",
 ) -> None:
-    """Bring a checkpoint of NVIDIA or rosinality into a model folder: safetensors and JSON.
+    """Bring any checkpoint into a model folder: safetensors and JSON.
 
-    Foreign files carry no lineage: with `--parent` the two count as related from then on.
+    Reads NVIDIA's .pkl of the PyTorch era (stylegan2-ada-pytorch, stylegan3) and of the TensorFlow
+    era (stylegan2, stylegan2-ada), and rosinality's .pt; nothing in them is run, and what is
+    broken or unknown is refused by name. Foreign files carry no lineage: with `--parent` the two
+    count as related from then on.
 
     Example: `stylealign convert afhqcat.pkl models/cats --parent models/ffhq --domain cats`
     """

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from stylealign.data.dataset import open_dataset
     from stylealign.inversion import invert
     from stylealign.models import Latents, Model, ModelConfig
+    from stylealign.models.export import export_generator
     from stylealign.morphing import morph
     from stylealign.recipe import Recipe
     from stylealign.training import train
@@ -22,6 +23,7 @@ __all__ = [
     "Model",
     "ModelConfig",
     "Recipe",
+    "export_generator",
     "invert",
     "load_model",
     "metrics",
@@ -38,6 +40,7 @@ _HOMES = {
     "Model": "stylealign.models",
     "ModelConfig": "stylealign.models",
     "Recipe": "stylealign.recipe",
+    "export_generator": "stylealign.models.export",
     "invert": "stylealign.inversion",
     "load_model": "stylealign.checkpoints",
     "morph": "stylealign.morphing",

@@ -1,5 +1,6 @@
 """The command: what the user did wrong is one sentence and exit code 2, never a traceback."""
 
+import json
 import os
 import shutil
 import socket
@@ -99,6 +100,44 @@ def test_a_command_on_what_is_no_model_says_so(folder, command, said, monkeypatc
         main()
 
     assert said in capsys.readouterr().err
+
+
+def run_in(folder: Path, command: str, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["stylealign", *command.split()])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+
+
+def test_a_converted_checkpoint_is_told_with_its_declared_parent(tmp_path, monkeypatch, capsys):
+    file = ROOT / "tests" / "reference" / "ada_r16_cond3.pkl"
+
+    run_in(tmp_path, f"convert {file} parent --domain faces", monkeypatch)
+    run_in(tmp_path, f"convert {file} child --parent parent --domain cats", monkeypatch)
+    capsys.readouterr()
+    run_in(tmp_path, "inspect child", monkeypatch)
+    said = capsys.readouterr().out
+    run_in(tmp_path, "inspect child --json", monkeypatch)
+    record = json.loads(capsys.readouterr().out)
+
+    assert "stylegan2, 16x16 px, 3 channels, 3 classes" in said
+    assert f"declared a child of {record['parent_id']}" in said
+    assert f"hash          {record['id']}" in said
+    assert f"{record['num_bytes']:,} bytes" in said
+    assert record["parent_id"] == record["root_id"]
+
+
+def test_a_broken_checkpoint_leaves_no_folder_behind(tmp_path, monkeypatch, capsys):
+    data = (ROOT / "tests" / "reference" / "ada_r16_cond3.pkl").read_bytes()
+    (tmp_path / "half.pkl").write_bytes(data[: len(data) // 2])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["stylealign", "convert", "half.pkl", "model"])
+
+    with pytest.raises(SystemExit, match="2"):
+        main()
+
+    assert "'half.pkl' is truncated" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["half.pkl"]
 
 
 def test_a_model_that_is_not_registered_is_named(folder):
