@@ -47,6 +47,10 @@ class Recipe(BaseModel):
     """Ticks from one picture of parent and child at fixed codes to the next."""
     batch_size: int = Field(default=32, ge=1)
     """Images per step over all processes and parts."""
+    part_size: int | None = Field(default=None, ge=1)
+    """Images that a process holds at once; gradients of the parts add up to the batch's."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of G and D in the adversarial losses; weights, mapping, R1, path length stay float32."""
     seed: int = 0
 
     g_lr: Positive | Auto = 1e-3

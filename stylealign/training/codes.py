@@ -1,5 +1,6 @@
 """What a generator is fed while it trains: codes, classes, mixtures, noise, and the mean of w."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -75,12 +76,17 @@ def mix(generator: Generator, codes: Codes) -> WPlus:
     return w_plus
 
 
-def draw(generator: Generator, codes: Codes) -> Drawing:
-    """Images of codes, with all that leads to them."""
+def draw(generator: Generator, codes: Codes, precision: AbstractContextManager[object]) -> Drawing:
+    """Images of codes, with all that leads to them; `precision` is that of the feature maps.
+
+    Shapes: whatever the precision, all of it comes as float32.
+    """
     w_plus = mix(generator, codes)
     styles, taps = generator.styles(w_plus), dict[str, Tensor]()
-    images = generator.synthesis.draw(styles, noise_maps=codes.noise, taps=taps)
-    return Drawing(w_plus, styles, taps, images)
+    with precision:
+        images = generator.synthesis.draw(styles, noise_maps=codes.noise, taps=taps)
+    taps = {name: maps.float() for name, maps in taps.items()}
+    return Drawing(w_plus, styles, taps, images.float())
 
 
 @torch.no_grad()

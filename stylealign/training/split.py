@@ -102,6 +102,10 @@ class Split:
         )
         raise ParamsError(message)
 
+    def divide(self, batch_size: int, part_size: int) -> None:
+        """Work in parts of at most `part_size` images."""
+        self.num_parts = max(self.num_parts, -(-batch_size // (self.num_ranks * part_size)))
+
     def halve(self, batch_size: int, group: int) -> bool:
         """Work in twice as many parts, if parts of whole groups are left; says whether it does."""
         num_parts = 2 * self.num_parts

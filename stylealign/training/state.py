@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -97,6 +98,8 @@ class Training:
         self.mbstd_group = stddev_group(model.config, recipe.batch_size)
         if self.parent is not None and recipe.correspondence_weight:
             self.mbstd_group = math.lcm(self.mbstd_group, recipe.correspondence_group)
+        if recipe.part_size is not None:
+            self.split.divide(recipe.batch_size, recipe.part_size)
         self.split.require_fit(recipe.batch_size, self.mbstd_group)
         if model.raw_generator is None:
             model.raw_generator = copy.deepcopy(model.generator)
@@ -141,6 +144,16 @@ class Training:
     def kimg(self) -> float:
         """Thousands of real images shown so far."""
         return self.nimg / 1000
+
+    def lower_precision(self) -> AbstractContextManager[object]:
+        """Where the networks run in the recipe's precision; second derivatives stay outside.
+
+        Weights, their gradients and the optimisers are float32 whatever the precision; bfloat16
+        has the range of float32, so no loss is scaled.
+        """
+        if self.recipe.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.G.w_avg.device.type, dtype=torch.bfloat16)
 
     @property
     def has_parent_terms(self) -> bool:

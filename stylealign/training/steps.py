@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from stylealign.models.latents import Images, Labels
+from stylealign.models.latents import Images, Labels, Logits
 from stylealign.training.augment import Drawn
 from stylealign.training.codes import Codes, draw, draw_codes, mix, track_w_avg
 from stylealign.training.descent import Losses, descend
@@ -56,9 +56,9 @@ def _generator_step(training: Training, batch: int) -> Losses:
         if _is_divided_by_variance(training) and not variances:
             variances.update(parent_variances(training, joint, batch))
         codes = joint.part(part)
-        drawn = draw(G, codes)
+        drawn = draw(G, codes, training.lower_precision())
         shown = augmented.part(part).apply(drawn.images)
-        loss = generator_loss(training.D(shown, codes.c))
+        loss = generator_loss(_judge(training, shown, codes.c))
         report = {"g": loss.detach(), "w_mean": drawn.w_plus.detach()[:, 0].mean(dim=0)}
         for name, (weight, value) in parent_terms(training, codes, drawn, variances).items():
             loss = loss + weight * value
@@ -124,11 +124,11 @@ def _discriminator_step(training: Training, real: Images, c: Labels | None) -> L
     def loss_of(part: slice) -> tuple[Tensor, Losses]:
         codes, own = joint.part(part), split.own_part(part)
         with torch.no_grad():
-            fake = training.G.synthesis(mix(training.G, codes), noise_maps=codes.noise)
+            fake = draw(training.G, codes, training.lower_precision()).images
             shown_fake = augmented[1].part(part).apply(fake)
             shown_real = augmented[0].part(part).apply(real[own])
-        real_logits = training.D(shown_real, None if c is None else c[own])
-        fake_logits = training.D(shown_fake, codes.c)
+        real_logits = _judge(training, shown_real, None if c is None else c[own])
+        fake_logits = _judge(training, shown_fake, codes.c)
         loss = discriminator_loss(real_logits, fake_logits)
         return loss, {
             "d": loss.detach(),
@@ -158,6 +158,13 @@ def _r1_step(training: Training, real: Images, c: Labels | None) -> Losses:
         return loss, {"r1": penalty.detach()}
 
     return descend(training, training.d_optimizer, training.d_params, batch, loss_of)
+
+
+def _judge(training: Training, shown: Images, c: Labels | None) -> Logits:
+    """D's logits for an adversarial loss, in the recipe's precision; returned as float32."""
+    with training.lower_precision():
+        logits = training.D(shown, c)
+    return logits.float()
 
 
 def _draw_codes(training: Training, batch: int) -> Codes:

@@ -21,7 +21,7 @@ def parent_terms(
     if training.parent is None or not training.has_parent_terms:
         return {}
     with torch.no_grad():
-        parent = draw(training.parent, codes)
+        parent = draw(training.parent, codes, training.lower_precision())
     terms: dict[str, tuple[float, Tensor]] = {}
     if recipe.layout_weight:
         distance = layout_distance(child.images, parent.images, recipe.layout_resolution)
@@ -46,5 +46,8 @@ def parent_variances(training: Training, joint: Codes, batch: int) -> dict[str, 
     parent, split = training.parent, training.split
     if parent is None:
         return {}
-    taps = (draw(parent, joint.part(part)).taps for part in split.parts(batch))
+    taps = (
+        draw(parent, joint.part(part), training.lower_precision()).taps
+        for part in split.parts(batch)
+    )
     return joint_variances(taps, split)

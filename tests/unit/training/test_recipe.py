@@ -10,6 +10,7 @@ from stylealign.models import Model, ModelConfig
 from stylealign.recipe import AugmentKind, Recipe
 from stylealign.training import Training
 from stylealign.training.augment import KINDS
+from stylealign.training.auto import auto_config, auto_recipe
 from stylealign.training.steps import train_step
 
 CONFIG = ModelConfig(
@@ -28,6 +29,30 @@ def test_auto_numbers_are_those_of_the_official_configuration():
     assert small.r1_gamma == pytest.approx(0.2048)
     assert (large.g_lr, large.ema_kimg) == (0.002, 1.25)
     assert large.r1_gamma == pytest.approx(52.4288)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "num_devices", "batch", "gamma", "ema"),
+    [(64, 1, 32, 0.0256, 10), (256, 1, 16, 0.8192, 5), (256, 8, 64, 0.2048, 20),
+     (1024, 1, 4, 52.4288, 1.25), (1024, 8, 32, 6.5536, 10)],
+)  # fmt: skip
+def test_automatic_recipes_have_the_official_batch_and_what_follows_from_it(
+    resolution, num_devices, batch, gamma, ema
+):
+    recipe = auto_recipe(resolution, total_kimg=1.0, num_devices=num_devices)
+    numbers = recipe.numbers(resolution, is_fine_tuning=False)
+
+    assert recipe.batch_size == batch
+    assert numbers.r1_gamma == pytest.approx(gamma)
+    assert numbers.ema_kimg == ema
+
+
+def test_automatic_networks_are_half_as_wide_below_512_pixels():
+    small, large = auto_config(256, c_dim=3), auto_config(512)
+
+    assert small.channels == {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64}
+    assert large.channels[512] == 64
+    assert (small.c_dim, small.num_mapping_layers, small.mbstd_group_size) == (3, 2, 4)
 
 
 def test_fine_tuning_adapts_faster_and_leaves_the_ramp_up_out():
@@ -77,3 +102,41 @@ def test_a_fixed_strength_stays():
     seen = {train_step(training, torch.zeros(4, 3, 8, 8))["augment_p"].item() for _ in range(8)}
 
     assert seen == {0.25}
+
+
+def test_lower_precision_leaves_weights_and_second_derivatives_in_float32():
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        recipe = Recipe(
+            total_kimg=1, batch_size=4, precision=precision, pl_weight=1.0, g_lr=1e-6, d_lr=1e-6
+        )
+        training = Training(Model.new(CONFIG), None, recipe)
+        real = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        seen = []
+        training.D.conv.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out.dtype))
+        found[precision] = train_step(training, real) | {"dtypes": seen}
+        assert {p.dtype for p in training.G.parameters()} == {torch.float32}
+
+    exact, rough = found["float32"], found["bfloat16"]
+    adversarial, last = rough["dtypes"][:-1], rough["dtypes"][-1]
+    assert set(adversarial) == {torch.bfloat16}
+    assert last == torch.float32  # R1
+    # at a rate of 1e-6 the weights have not moved, so these differ by rounding alone
+    assert rough["r1"].item() == pytest.approx(exact["r1"].item(), rel=1e-3)
+    assert rough["path_length"].item() == pytest.approx(exact["path_length"].item(), rel=1e-3)
+    assert rough["d"].item() == pytest.approx(exact["d"].item(), rel=0.03)
+    assert rough["d"] != exact["d"]
+
+
+def test_a_part_size_divides_the_batch_and_keeps_its_effect():
+    losses = []
+    for part_size in (None, 4):
+        torch.manual_seed(0)
+        recipe = Recipe(total_kimg=1, batch_size=8, part_size=part_size)
+        training = Training(Model.new(CONFIG), None, recipe)
+        real = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        losses.append({name: v.item() for name, v in train_step(training, real).items()})
+
+    assert training.split.num_parts == 2
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-5)
