@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.drawn import (
+    FEATURE_RESOLUTION,
     DrawnBatches,
     drawn,
     fit_drawn_reader,
@@ -21,12 +22,14 @@ from benchmarks.drawn import (
     sample,
     schema_of,
 )
+from stylealign.alignment import FixedCodes
 from stylealign.alignment.agreement import measure_agreement, measure_ceiling
 from stylealign.checkpoints import load_model
 from stylealign.data.procedural import Domain
 from stylealign.images import encode_png, image_grid
 from stylealign.metrics.coverage import measure_coverage
 from stylealign.metrics.distances import frechet_distance
+from stylealign.metrics.features import load_extractor
 from stylealign.metrics.readers import Reader, load_reader
 from stylealign.models import Model
 from stylealign.models.allocator import keep_freed_memory
@@ -107,7 +110,12 @@ def measure(parent: Model, child: Model, readers: tuple[Reader, Reader]) -> dict
         parent, child, readers, ceilings, schema, num_samples=NUM_SAMPLES, force=True
     )
     coverage = measure_coverage(readers[1].predict(fakes), readers[1].predict(real), schema)
+    extractor = load_extractor("lite2", resolution=FEATURE_RESOLUTION)
+    codes = FixedCodes(parent, real[:500], extractor, num_codes=500)
+    standing = codes.measure(child, 0.0)
     return {
+        "likeness": standing.likeness,
+        "change": standing.change,
         "fd_lite2_2k": float(frechet_distance(lite2_features(real), lite2_features(fakes))),
         "agreement": {name: vars(value) for name, value in agreement.items()},
         "spread": coverage.spread,

@@ -1,9 +1,11 @@
 """Losses against independent formulas."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
-from stylealign.models import Generator, ModelConfig
+from stylealign.models import Discriminator, Generator, ModelConfig
+from stylealign.training.augment import KINDS, Augmentation
 from stylealign.training.losses import (
     discriminator_loss,
     generator_loss,
@@ -76,3 +78,59 @@ def test_feature_distance_counts_blocks_up_to_a_resolution(rng):
 
     assert feature_distance(changed, maps, 8) == 0
     assert feature_distance(changed, maps, 16) > 0.1
+
+
+@pytest.fixture
+def exact():
+    """A generator and a discriminator in float64, small enough for finite differences."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        resolution=8, z_dim=3, w_dim=3, num_mapping_layers=1, channels={4: 2, 8: 2}, noise=False
+    )
+    return Generator(config).double(), Discriminator(config).double()
+
+
+def gradcheck_parameters(loss, parameters):
+    """Compare the gradient of a scalar in some parameters with finite differences."""
+    found = torch.autograd.grad(loss(), parameters)
+    for parameter, gradient in zip(parameters, found, strict=True):
+        flat = parameter.data.view(-1)
+        for index in range(len(flat)):
+            values = []
+            for step in (1e-6, -2e-6):
+                flat[index] += step
+                values.append(loss().item())
+            flat[index] += 1e-6
+            numeric = (values[0] - values[1]) / 2e-6
+            assert gradient.flatten()[index].item() == pytest.approx(numeric, rel=1e-4, abs=1e-8)
+
+
+def test_r1_through_augmentation_has_the_gradient_of_finite_differences(exact, rng):
+    _, discriminator = exact
+    images = torch.randn(4, 3, 8, 8, generator=rng, dtype=torch.float64).requires_grad_(True)
+    drawn = Augmentation(KINDS["bgc"], (3, 8, 8)).draw(4, 0.8, rng)
+
+    def penalty():
+        return r1_penalty(images, discriminator(drawn.apply(images))).mean()
+
+    moved = [
+        discriminator.blocks["b8"].conv0.bias,
+        discriminator.conv.bias,
+        discriminator.out.weight,
+    ]
+    gradcheck_parameters(penalty, moved)
+
+
+def test_path_length_penalty_has_the_gradient_of_finite_differences(exact, rng):
+    generator, _ = exact
+    w_plus = torch.randn(4, 4, 3, generator=rng, dtype=torch.float64).requires_grad_(True)
+    y = torch.randn(4, 3, 8, 8, generator=rng, dtype=torch.float64)
+    mean = torch.tensor(0.1, dtype=torch.float64)
+
+    def penalty():
+        lengths = path_lengths(generator.synthesis(w_plus), w_plus, y)
+        return path_length_penalty(lengths, mean, 0.01)[0].mean()
+
+    blocks = generator.synthesis.blocks
+    moved = [blocks["b4"].const, blocks["b8"].conv0.affine.bias, blocks["b8"].conv1.bias]
+    gradcheck_parameters(penalty, moved)
