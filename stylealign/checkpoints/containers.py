@@ -21,6 +21,11 @@ TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
 """First pickle of a file in torch's old format, and of every storage inside NVIDIA's pickles."""
 LEGACY_START: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP_START: Final = b"PK\x03\x04"
+_DAMAGED_ZIP: Final = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSError, RuntimeError,
+    ValueError, EOFError, struct.error,
+)  # fmt: skip
+"""What Python's reader raises for archives with wrong offsets, names, flags or checksums."""
 
 
 def read_snapshot(data: bytes, source: str) -> object:
@@ -62,7 +67,9 @@ def read_torch_file(data: bytes, source: str) -> object:
     """
     try:
         return _read_zip(data, source) if data.startswith(ZIP_START) else _read_legacy(data, source)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSError) as error:
+    except CheckpointError:
+        raise
+    except _DAMAGED_ZIP as error:
         message = f"{source!r} is truncated or damaged: {error}"
         raise CheckpointError(message) from error
 

@@ -238,11 +238,13 @@ def _variables(state: dict[str, Any], source: str) -> Iterator[tuple[str, np.nda
         name, value = variable if is_pair else (None, None)
         if isinstance(value, NumpyArray):
             value = value.array
-        if not _is_name(name) or not isinstance(value, np.ndarray | int | float):
+        is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53)
+        if not _is_name(name) or not (is_number or isinstance(value, np.ndarray)):
             message = f"{source}: variable {describe(name)} is no named array"
             raise CheckpointError(message)
         if name != "lod":
-            yield name, np.asarray(value, dtype=np.float32)
+            # Left as it is until the table has counted: many names may share one array.
+            yield name, np.asarray(value)
 
 
 def _is_name(name: object) -> TypeGuard[str]:

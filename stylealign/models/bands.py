@@ -41,7 +41,7 @@ class AliasFreeConfig(BaseModel):
             message = f"num_critical {self.num_critical} must be below {self.num_layers} layers"
             raise ValueError(message)
         if not all(1 <= width <= 65536 for width in self.channels):
-            message = "a layer's width is outside 1..65536"
+            message = "channels: a layer's width is outside 1..65536"
             raise ValueError(message)
         return self
 
