@@ -27,7 +27,7 @@ PINK = np.array([0.88, 0.50, 0.52], np.float32)
 CREAM = np.array([0.99, 0.96, 0.92], np.float32)
 PUPIL = np.array([0.06, 0.06, 0.08], np.float32)
 MOUTH = np.array([0.30, 0.10, 0.12], np.float32)
-TONGUE = np.array([0.90, 0.45, 0.48], np.float32)
+TONGUE = np.array([0.97, 0.84, 0.82], np.float32)
 
 
 def paint_cats(canvas: Canvas, head: Head, *, fur: Array, eyes: Array) -> None:
