@@ -1,5 +1,7 @@
 """Lookup of images at transformed places, alias-free and differentiable any number of times."""
 
+from functools import cache, lru_cache
+
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
@@ -30,8 +32,7 @@ def warp(images: Images, matrices: Tensor) -> Images:
     moved[:, :2, 2] += matrices.new_tensor([(left - right) / 2, (top - bottom) / 2])
     to_doubled = torch.tensor([[2.0, 0.0, -0.5], [0.0, 2.0, -0.5], [0.0, 0.0, 1.0]])
     places = to_doubled @ moved @ torch.linalg.inv(to_doubled)
-    grid = _grid(places, 2 * (side + _REACH), doubled.shape[2:])
-    looked_up: Tensor = _LookUp.apply(doubled, grid.to(images))
+    looked_up: Tensor = _LookUp.apply(doubled, _grid(places, 2 * (side + _REACH), doubled))
     halving = _halving(side)
     return _along_axes(looked_up, halving, halving)
 
@@ -45,12 +46,14 @@ def _along_axes(images: Tensor, horizontal: Tensor, vertical: Tensor) -> Tensor:
     return torch.matmul(vertical.to(images).t(), torch.matmul(images, horizontal.to(images)))
 
 
+@lru_cache(maxsize=256)
 def _doubling(length: int, before: int, after: int) -> Tensor:
     """Mirror beyond both ends, double, and filter: a matrix [length, 2 * (all pixels)]."""
     mirrored = F.pad(torch.eye(length)[:, None], (before, after), mode="reflect")
     return 2 * F.conv_transpose1d(mirrored, lowpass()[None, None], stride=2, padding=5)[:, 0]
 
 
+@cache
 def _halving(length: int) -> Tensor:
     """Filter, halve, and drop the reach of the filter: a matrix [2 * (length + reach), length]."""
     pixels = torch.eye(2 * (length + _REACH))[:, None, 1:-1]
@@ -68,12 +71,19 @@ def _margins(matrices: Tensor, side: int) -> tuple[int, int, int, int]:
     return left, right, top, bottom
 
 
-def _grid(places: Tensor, size: int, shape: torch.Size) -> Tensor:
-    """Normalised coordinates, as `grid_sample` wants them, of size x size places."""
-    scale = places.new_tensor([2 / shape[1], 2 / shape[0]])
-    theta = places[:, :2] * scale[:, None]
-    theta = theta * theta.new_tensor([size / 2, size / 2, 1.0])
-    return F.affine_grid(theta, [len(places), 1, size, size], align_corners=False)
+def _grid(places: Tensor, size: int, images: Tensor) -> Tensor:
+    """Coordinates of size x size places in images, normalised as `grid_sample` wants them.
+
+    A place is the sum of what its column and what its row contribute, both of which are worked
+    out in float64 on the CPU; only the sum is as large as an image.
+    """
+    height, width = images.shape[2:]
+    scale = torch.tensor([2 / width, 2 / height], dtype=torch.float64)
+    steps = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    along_x, along_y, origin = (places[:, :2] * scale[:, None]).unbind(dim=2)
+    columns = steps[:, None] * along_x[:, None]
+    rows = steps[:, None] * along_y[:, None] + origin[:, None]
+    return rows[:, :, None].to(images) + columns[:, None].to(images)
 
 
 class _LookUp(torch.autograd.Function):
