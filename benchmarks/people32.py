@@ -33,8 +33,12 @@ NUM_IMAGES = 20_000
 SEED = 1
 PHASES = {
     "draw": Recipe(
-        total_kimg=372, tick_kimg=4, batch_size=16, seed=SEED, g_lr=2e-3, d_lr=2e-3,
-        r1_gamma=0.3, ema_kimg=3,
+        total_kimg=344, tick_kimg=4, snapshot_kimg=8, batch_size=16, seed=SEED,
+        g_lr=2e-3, d_lr=2e-3, r1_gamma=0.3, ema_kimg=3,
+    ),
+    "settle": Recipe(
+        total_kimg=56, tick_kimg=4, snapshot_kimg=8, batch_size=32, seed=SEED + 1,
+        g_lr=7e-4, d_lr=7e-4, r1_gamma=0.1, ema_kimg=5, ema_rampup=None,
     ),
 }  # fmt: skip
 """Each phase starts from the networks that the one before it ended with."""
