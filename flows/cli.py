@@ -165,8 +165,9 @@ def main() -> None:
         message = f"[bold red]error:[/] {escape(str(error))}"
         Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; what is finished is kept")
+    except KeyboardInterrupt as interrupt:
+        said = str(interrupt) or "stopped; what is finished is kept"
+        Console(stderr=True).print(said, highlight=False, soft_wrap=True)
         sys.exit(130)
 
 

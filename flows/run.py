@@ -25,6 +25,9 @@ NAMED_STAGES = {
 }
 """Stages that exist once per entry of a section, and that section."""
 
+TRAINING_STAGES = ("train_parent", "train_child")
+"""Stages that `torchrun` can run in several processes."""
+
 REPORT = Path("artifacts/report/index.html")
 FIGURES = Path("metrics/evaluate.json")
 
@@ -38,6 +41,10 @@ def run_stage(stage: str, name: str, overrides: Sequence[str]) -> None:
     require_version(params)
     require_name(stage, name, params)
     root = enter_project()
+    if int(os.environ.get("RANK", "0")):
+        import_module("tasks.followers").follow_first(params, stage, name)
+        return
+    require_processes(stage)
     start_server(root)
     os.environ["OMP_NUM_THREADS"] = str(params.project.num_threads)
     flow = getattr(import_module(f"flows.{stage}"), stage)
@@ -58,6 +65,17 @@ def require_name(stage: str, name: str, params: Params) -> None:
     if name not in (names or [""]):
         wanted = f"one of {', '.join(names)}" if names else "no name"
         raise ParamsError(f"stage {stage!r} takes {wanted}, got {name!r}")
+
+
+def require_processes(stage: str) -> None:
+    """Refuse several processes where only training can use them.
+
+    Raises: ParamsError.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count > 1 and stage not in TRAINING_STAGES:
+        message = f"stage {stage!r} runs in one process, torchrun started {count}"
+        raise ParamsError(message + "; start it without torchrun")
 
 
 def require_version(params: Params) -> None:
@@ -104,8 +122,13 @@ def reproduce(root: Path) -> None:
 
     Raises: StyleAlignError if a stage failed; the stage has said why.
     """
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, check=False)
-    if done.returncode:
+    repro = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], cwd=root)
+    try:
+        repro.wait()
+    except KeyboardInterrupt:  # the terminal told the stage as well: it saves and ends
+        repro.wait()
+        raise
+    if repro.returncode:
         raise StyleAlignError(
             "a stage failed, its own message stands above: mend it and run again, "
             "what is finished is kept"

@@ -40,6 +40,14 @@ class Bar:
                 self.artifact, min(100.0, 100.0 * self.done / max(self.total, 1e-9))
             )
 
+    def reach(self, done: float) -> None:
+        """Move the bar to what is done by now."""
+        self.advance(done - self.done)
+
+    def describe(self, text: str) -> None:
+        """Say beside the bar what is going on."""
+        self.progress.update(self.task, description=text)
+
     def follow(self, phase: str, num_done: int, num_all: int) -> None:
         """Follow a callback that names its phase; each phase starts the bar anew."""
         if phase != self.phase:

@@ -66,7 +66,11 @@ def recorded(
             source = LocalArtifactDatasetSource(path.absolute().as_uri())
             dataset = MetaDataset(source, name=path.as_posix(), digest=digest(path))
             mlflow.log_input(dataset, context=context)
-        yield Record(run.info.run_id)
+        try:
+            yield Record(run.info.run_id)
+        except KeyboardInterrupt:
+            mlflow.end_run("KILLED")
+            raise
 
 
 def end_killed_runs(experiment: str, stage: str, name: str) -> None:

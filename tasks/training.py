@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 
 from stylealign.checkpoints import load_model, save_model
 from stylealign.data.batches import TrainingBatches
@@ -16,12 +17,28 @@ from stylealign.errors import DataError
 from stylealign.models import Model, ModelConfig
 from stylealign.params import TrainParentParams
 from stylealign.recipe import Recipe
-from stylealign.training import Tick, Training, train
+from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
+from stylealign.training.split import Split
+from tasks.interrupts import stop_on_interrupt
+from tasks.processes import joined_processes, own_device
 from tasks.progress import progress
 from tasks.records import Record
+from tasks.watching import Watch
 
 HISTORY_FILE = "history.json"
+CHANNELS = 3
+"""Colours of the images in a prepared data set."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that is ready to start or to go on, in this process."""
+
+    name: str
+    training: Training
+    batches: TrainingBatches
+    snapshot: Path
 
 
 @task(cache_policy=NO_CACHE)
@@ -36,23 +53,12 @@ def fine_tune(
     record: Record,
 ) -> ModelConfig:
     """Start from the parent, train on the child's images, save the child with its lineage."""
-    parent, model = load_model(parent_folder, device), load_model(parent_folder, device)
-    dataset = open_dataset(data_folder)
-    require_resolution(dataset, model.config)
-    training = Training(model, parent.generator, recipe, classes=classes_of(dataset, recipe))
-    key = snapshot_key(parent.config.id, dataset.content_hash, recipe)
-    run_training(training, dataset, snapshots / f"{child}-{key}.safetensors", child, record)
-    model.config = model.config.model_copy(
-        update={
-            "domain": child,
-            "parent_id": parent.config.id,
-            "root_id": parent.config.root_id or parent.config.id,
-            "lineage": "trained",
-            "kimg": training.kimg,
-            "data_hash": dataset.content_hash,
-        }
-    )
-    return finish_training(training, folder, snapshots, child)
+    with joined_processes(own_device(device)) as split:
+        run = child_run(child, parent_folder, data_folder, recipe, snapshots, device, split)
+        follow_training(run, record)
+    model = run.training.model
+    model.config = model.config.model_copy(update={"kimg": run.training.kimg})
+    return finish_training(run, folder)
 
 
 @task(cache_policy=NO_CACHE)
@@ -64,6 +70,55 @@ def train_from_scratch(
     record: Record,
 ) -> ModelConfig:
     """Train a parent on its images and save it as its own root."""
+    with joined_processes(own_device(device)) as split:
+        run = parent_run(params, data_folder, snapshots, device, split)
+        follow_training(run, record)
+    return finish_training(run, Path(params.model))
+
+
+def child_run(
+    child: str,
+    parent_folder: Path,
+    data_folder: Path | str,
+    recipe: Recipe,
+    snapshots: Path,
+    device: str,
+    split: Split,
+) -> Run:
+    """A child that starts from its parent.
+
+    Raises: DataError, CheckpointError or ParamsError if model, images and recipe do not fit.
+    """
+    place = own_device(device)
+    parent, model = load_model(parent_folder, place), load_model(parent_folder, place)
+    dataset = open_dataset(data_folder)
+    require_images(dataset, model.config)
+    model.config = model.config.model_copy(
+        update={
+            "domain": child,
+            "parent_id": parent.config.id,
+            "root_id": parent.config.root_id or parent.config.id,
+            "lineage": "trained",
+            "data_hash": dataset.content_hash,
+        }
+    )
+    classes = classes_of(dataset, recipe)
+    training = Training(model, parent.generator, recipe, split=split, classes=classes)
+    key = snapshot_key(parent.config.id, dataset.content_hash, recipe)
+    return make_run(child, training, dataset, snapshots / f"{child}-{key}.safetensors")
+
+
+def parent_run(
+    params: TrainParentParams,
+    data_folder: Path,
+    snapshots: Path,
+    device: str,
+    split: Split,
+) -> Run:
+    """A parent that starts from nothing.
+
+    Raises: DataError if the section has no architecture and recipe.
+    """
     if params.architecture is None or params.recipe is None:
         raise DataError(
             "train_parent has no architecture and recipe, so its model must be given: "
@@ -80,50 +135,58 @@ def train_from_scratch(
         kimg=params.recipe.total_kimg,
     )
     torch.manual_seed(params.recipe.seed)
-    training = Training(Model.new(config).to(device), None, params.recipe, classes=classes)
+    model = Model.new(config).to(own_device(device))
+    training = Training(model, None, params.recipe, split=split, classes=classes)
     key = snapshot_key(config.model_dump_json(), dataset.content_hash, params.recipe)
     name = params.dataset
-    run_training(training, dataset, snapshots / f"{name}-{key}.safetensors", name, record)
-    return finish_training(training, Path(params.model), snapshots, name)
+    return make_run(name, training, dataset, snapshots / f"{name}-{key}.safetensors")
 
 
-def run_training(
-    training: Training,
-    dataset: ImageDataset,
-    snapshot: Path,
-    name: str,
-    record: Record,
-) -> None:
-    """Train to the end, or go on from the snapshot; ticks go to the bar and to the record."""
-    recipe = training.recipe
-    batches = TrainingBatches(dataset, recipe.batch_size, seed=recipe.seed, mirror=recipe.mirror)
-    with progress(f"train {name}", recipe.total_kimg, unit="kimg") as bar:
-        follow = follow_ticks(bar.advance, record)
-        for tick in train(training, batches, snapshot=snapshot):
-            follow(tick)
+def make_run(name: str, training: Training, dataset: ImageDataset, snapshot: Path) -> Run:
+    """A training with the images of this process; says so where they are few."""
+    recipe, split = training.recipe, training.split
+    batches = TrainingBatches(
+        dataset,
+        recipe.batch_size // split.num_ranks,
+        seed=recipe.seed,
+        mirror=recipe.mirror,
+        rank=split.rank,
+        num_ranks=split.num_ranks,
+    )
+    if len(batches.ids) < recipe.batch_size:
+        training.notes.append(
+            f"{len(batches.ids)} images are fewer than the batch of {recipe.batch_size}: "
+            "each batch shows some of them more than once"
+        )
+    return Run(name, training, batches, snapshot)
 
 
-def follow_ticks(advance: Callable[[float], None], record: Record) -> Callable[[Tick], None]:
-    """A listener that moves a bar to each tick's kimg and logs its losses at that image."""
-    last = 0.0
+def follow_training(run: Run, record: Record) -> None:
+    """Train to the end, or go on from the snapshot; ticks go to the bar and to the record.
 
-    def follow(tick: Tick) -> None:
-        nonlocal last
-        advance(tick.kimg - last)
-        last = tick.kimg
-        losses: Mapping[str, float] = tick.losses
-        numbers = {f"loss.{name}": value for name, value in losses.items()}
-        record.metrics(numbers | {"images_per_sec": tick.images_per_sec}, int(tick.kimg * 1000))
+    Raises: KeyboardInterrupt after Ctrl-C, once the state is saved.
+    """
+    training, total = run.training, run.training.recipe.total_kimg
+    logger = get_run_logger()
+    watch = Watch(training, run.snapshot, record)
+    with progress(f"train {run.name}", total, unit="kimg") as bar, stop_on_interrupt() as stop:
+        for tick in train(training, run.batches, snapshot=run.snapshot, should_stop=stop):
+            bar.describe(f"train {run.name}, {tick.images_per_sec:.0f} images/s")
+            watch.follow(tick, bar.reach, logger.warning)
+    if training.rollbacks:
+        record.tag(rollbacks=json.dumps(training.rollbacks))
+    if training.kimg < total:
+        message = f"stopped at {training.kimg:g} of {total:g} kimg, the state is saved"
+        raise KeyboardInterrupt(f"{message}; run the same command again to go on from there")
+    watch.finish()
 
-    return follow
 
-
-def finish_training(training: Training, folder: Path, snapshots: Path, name: str) -> ModelConfig:
+def finish_training(run: Run, folder: Path) -> ModelConfig:
     """Save the model and its history, and drop the snapshots, which have done their work."""
-    config = save_model(training.model, folder)
-    history = json.dumps(training.history, indent=1) + "\n"
+    config = save_model(run.training.model, folder)
+    history = json.dumps(run.training.history, indent=1) + "\n"
     (folder / HISTORY_FILE).write_text(history, "utf-8")
-    for path in snapshots.glob(f"{name}-*.safetensors"):
+    for path in run.snapshot.parent.glob(f"{run.name}-*.safetensors"):
         path.unlink()
     return config
 
@@ -133,8 +196,8 @@ def classes_of(dataset: ImageDataset, recipe: Recipe) -> Classes | None:
     return find_classes(dataset, recipe.classes) if recipe.classes else None
 
 
-def require_resolution(dataset: ImageDataset, config: ModelConfig) -> None:
-    """Refuse images of another size than the model draws.
+def require_images(dataset: ImageDataset, config: ModelConfig) -> None:
+    """Refuse images of another size, or other channels, than the model draws.
 
     Raises: DataError that names both.
     """
@@ -142,6 +205,11 @@ def require_resolution(dataset: ImageDataset, config: ModelConfig) -> None:
         raise DataError(
             f"{str(dataset.folder)!r} has images of {dataset.resolution} pixels, the parent draws "
             f"{config.resolution}: set resolution to {config.resolution} in prepare"
+        )
+    if config.img_channels != CHANNELS:
+        raise DataError(
+            f"{str(dataset.folder)!r} has images of {CHANNELS} channels, the parent draws "
+            f"{config.img_channels}: take a parent that draws colour images"
         )
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stylealign.errors import CheckpointError, DataError
+from stylealign.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,13 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "goes on from the one before, or from the start"
         )
         raise CheckpointError(message) from error
+
+
+def recipe_changes(saved: dict[str, Any], recipe: Recipe) -> list[str]:
+    """Fields that differ, other than how long to train and what is kept and shown."""
+    free = {"total_kimg", "keep_snapshots", "picture_ticks"}
+    now = recipe.model_dump(mode="json")
+    return sorted(name for name in now if name not in free and saved.get(name) != now[name])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:

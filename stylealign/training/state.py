@@ -21,6 +21,7 @@ from stylealign.training.kinship import style_variances
 from stylealign.training.snapshot import (
     load_state,
     optimizer_tensors,
+    recipe_changes,
     restore_optimizer,
     save_state,
 )
@@ -293,13 +294,6 @@ def require_classes(c_dim: int, classes: Classes | None) -> None:
             "name a label with as many values, or none for a model without classes"
         )
         raise ParamsError(message)
-
-
-def recipe_changes(saved: dict[str, Any], recipe: Recipe) -> list[str]:
-    """Fields that differ, other than how long to train and what is kept and shown."""
-    free = {"total_kimg", "keep_snapshots", "picture_ticks"}
-    now = recipe.model_dump(mode="json")
-    return sorted(name for name in now if name not in free and saved.get(name) != now[name])
 
 
 def lazy_adam(

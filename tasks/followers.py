@@ -1,0 +1,46 @@
+"""The processes of one training that compute beside the first, and neither record nor write."""
+
+from collections import deque
+
+import torch
+
+from stylealign.errors import ParamsError
+from stylealign.params import Params
+from stylealign.training import train
+from stylealign.training.split import Split
+from tasks.devices import choose_device
+from tasks.interrupts import stop_on_interrupt
+from tasks.layout import artifact, snapshot_folder
+from tasks.processes import joined_processes, own_device
+from tasks.registry import resolve_model
+from tasks.training import Run, child_run, parent_run
+
+
+def follow_first(params: Params, stage: str, name: str) -> None:
+    """Take this process's share of a training stage, to its end.
+
+    Raises: ParamsError for a stage that does not train.
+    """
+    device = choose_device(params.project.device)
+    torch.set_num_threads(params.project.num_threads)
+    with joined_processes(own_device(device)) as split, stop_on_interrupt() as stop:
+        run = own_run(params, stage, name, device, split)
+        ticks = train(run.training, run.batches, snapshot=run.snapshot, should_stop=stop)
+        deque(ticks, maxlen=0)
+
+
+def own_run(params: Params, stage: str, name: str, device: str, split: Split) -> Run:
+    """The training of a stage, as the first process has it.
+
+    Raises: ParamsError for a stage that does not train.
+    """
+    if stage == "train_parent":
+        section = params.train_parent
+        images = artifact("prepare", section.dataset)
+        return parent_run(section, images, snapshot_folder(), device, split)
+    if stage == "train_child":
+        child = params.train_child[name]
+        parent, _ = resolve_model(params.train_parent.model)
+        images = artifact("prepare", child.dataset)
+        return child_run(name, parent, images, child.recipe, snapshot_folder(), device, split)
+    raise ParamsError(f"stage {stage!r} runs in one process; start it without torchrun")

@@ -1,0 +1,86 @@
+"""What is seen of a training while it runs: numbers per tick, pictures at fixed codes, a film."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from stylealign.images import decode, encode_animation, encode_png, image_grid, to_uint8
+from stylealign.models import Generator
+from stylealign.training import Tick, Training
+from tasks.records import Record
+
+NUM_COLUMNS = 8
+FRAME_MS = 250
+MEGABYTE = 1e6
+
+
+class Watch:
+    """Follows one training: its bar, its MLflow run, and its pictures.
+
+    A picture has the parent's drawings above the child's of the same codes. They lie beside the
+    snapshots until the end, so that the film of a resumed run is whole.
+    """
+
+    def __init__(self, training: Training, snapshot: Path, record: Record) -> None:
+        self.training = training
+        self.record = record
+        self.folder = snapshot.with_suffix(".pictures")
+        self.num_ticks = 0
+        rng = torch.Generator().manual_seed(training.recipe.seed)
+        device = training.G_ema.w_avg.device
+        self._z = torch.randn(NUM_COLUMNS, training.model.config.z_dim, generator=rng).to(device)
+        classes = training.classes
+        self._c = None if classes is None else classes.draw(NUM_COLUMNS, rng).to(device)
+
+    def follow(
+        self, tick: Tick, advance: Callable[[float], None], say: Callable[[str], object]
+    ) -> None:
+        """Log a tick at the image it ended with, and draw a picture where one is due."""
+        numbers = {f"loss.{name}": value for name, value in tick.losses.items()}
+        numbers |= {f"health.{name}": value for name, value in tick.figures.items()}
+        numbers |= {"images_per_sec": tick.images_per_sec} | measure_memory()
+        self.record.metrics(numbers, int(tick.kimg * 1000))
+        for note in tick.notes:
+            say(note)
+            self.record.tag(adaptation=note)
+        is_last = tick.kimg >= tick.total_kimg
+        if self.num_ticks % self.training.recipe.picture_ticks == 0 or is_last:
+            self.draw()
+        self.num_ticks += 1
+        advance(tick.kimg)
+
+    @torch.no_grad()
+    def draw(self) -> Path:
+        """Keep a picture of this moment."""
+        rows = [network for network in (self.training.parent, self.training.G_ema) if network]
+        images = torch.cat([self._row(network) for network in rows])
+        path = self.folder / f"samples-{self.training.kimg:010.3f}-kimg.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_png(image_grid(to_uint8(images.cpu()), NUM_COLUMNS)))
+        self.record.figures([path])
+        return path
+
+    def finish(self) -> None:
+        """Make the film of all pictures, and remove them from beside the snapshots."""
+        frames = [decode(path.read_bytes()) for path in sorted(self.folder.glob("*.png"))]
+        if len(frames) > 1:
+            film = self.folder / "training.webp"
+            film.write_bytes(encode_animation(np.stack(frames), "WEBP", frame_ms=FRAME_MS))
+            self.record.figures([film])
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _row(self, generator: Generator) -> torch.Tensor:
+        images = generator(self._z, self._c, noise="const")
+        return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
+
+
+def measure_memory() -> dict[str, float]:
+    """Memory of this process now, and of the GPU at its peak so far, in megabytes."""
+    numbers = {"memory.resident_mb": psutil.Process().memory_info().rss / MEGABYTE}
+    if torch.cuda.is_available():
+        numbers["memory.cuda_peak_mb"] = torch.cuda.max_memory_allocated() / MEGABYTE
+    return numbers

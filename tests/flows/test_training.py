@@ -1,0 +1,128 @@
+"""Stage `train_child` as users run it: stopped by Ctrl-C, in two processes, watched."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stylealign.images import decode
+
+from .conftest import COMMAND, environment, rows, run, run_stages, small_params, write_params
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+STAGE = ("run", "train_child", "cats")
+
+
+@pytest.fixture(scope="module")
+def prepared(project: Path) -> Path:
+    """A project whose child has its images; training takes some seconds."""
+    tree = small_params()
+    recipe = tree["train_child"]["cats"]["recipe"]
+    recipe |= {"total_kimg": 0.96, "tick_kimg": 0.032, "snapshot_kimg": 0.064}
+    write_params(project, tree)
+    run_stages(project, "prepare@cats")
+    return project
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared: Path, tmp_path_factory) -> Path:
+    """The same project, trained in one go."""
+    folder = copy_of(prepared, tmp_path_factory.mktemp("undisturbed"))
+    done = run(folder, *COMMAND, *STAGE)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def copy_of(project: Path, folder: Path) -> Path:
+    return Path(
+        shutil.copytree(project, folder / "tiny", ignore=shutil.ignore_patterns(".stylealign"))
+    )
+
+
+def contents(project: Path) -> dict[str, bytes]:
+    """Every file of the child."""
+    return {path.name: path.read_bytes() for path in child_folder(project).iterdir()}
+
+
+def child_folder(project: Path) -> Path:
+    return project / "artifacts/train_child/cats"
+
+
+def interrupt_once_begun(project: Path) -> tuple[int, str]:
+    """Start the stage, press Ctrl-C after its first snapshot; exit code and what it said."""
+    begun = subprocess.Popen(
+        [*COMMAND, *STAGE], cwd=project, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    while not [*(project / ".stylealign/snapshots").glob("cats-*.safetensors")]:
+        assert begun.poll() is None, "the stage ended before it could be stopped"
+        time.sleep(0.02)
+    begun.send_signal(signal.SIGINT)
+    _, said = begun.communicate()
+    return begun.returncode, said
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_changes_no_byte(prepared, undisturbed, tmp_path):
+    project = copy_of(prepared, tmp_path)
+
+    code, said = interrupt_once_begun(project)
+    saved = [*(project / ".stylealign/snapshots").glob("cats-*.safetensors")]
+    ended = rows(project, "mlflow.db", "select status from runs")
+    resumed = run(project, *COMMAND, *STAGE)
+
+    assert code == 130, said
+    assert "stopping after this tick" in said
+    assert "run the same command again to go on from there" in " ".join(said.split())
+    assert "Traceback" not in said
+    assert saved
+    assert ended == [("KILLED",)]
+    assert resumed.returncode == 0, resumed.stderr
+    assert contents(project) == contents(undisturbed)
+
+
+def test_every_tick_is_recorded_with_losses_gradients_and_memory(undisturbed):
+    query = "select key, count(*) from metrics group by key"
+    counts = dict(rows(undisturbed, "mlflow.db", query))
+
+    wanted = ["loss.g", "loss.d", "health.grad_norm_g", "health.grad_norm_d"]
+    wanted += ["health.sample_spread", "memory.resident_mb", "images_per_sec"]
+    assert {name: counts.get(name) for name in wanted} == dict.fromkeys(wanted, 30)
+
+
+def test_pictures_and_a_film_of_parent_and_child_are_kept_with_the_run(undisturbed):
+    pictures = sorted((undisturbed / ".stylealign").rglob("samples-*-kimg.png"))
+    (film,) = (undisturbed / ".stylealign").rglob("training.webp")
+
+    assert len(pictures) == 7  # every fifth of 30 ticks, and the last
+    assert decode(pictures[0].read_bytes()).shape == (64, 8 * 32, 3)
+    assert film.read_bytes()[8:12] == b"WEBP"
+    assert not [*(undisturbed / ".stylealign/snapshots").iterdir()]
+
+
+def test_torchrun_trains_the_same_child_in_two_processes(prepared, undisturbed, tmp_path):
+    project = copy_of(prepared, tmp_path)
+
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = run(project, *launch, "-m", "flows.cli", *STAGE)
+
+    assert done.returncode == 0, done.stderr
+    histories = [
+        json.loads((child_folder(folder) / "history.json").read_text())
+        for folder in (project, undisturbed)
+    ]
+    assert len(histories[0]) == len(histories[1])
+    for name in ("g", "d"):  # Adam's first steps magnify rounding, so only the first tick is near
+        assert histories[0][0][name] == pytest.approx(histories[1][0][name], rel=0.02)
+
+
+def test_torchrun_is_refused_for_other_stages(prepared):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = run(prepared, *launch, "-m", "flows.cli", "run", "invert")
+
+    assert done.returncode != 0
+    assert "stage 'invert' runs in one process" in " ".join(done.stderr.split())

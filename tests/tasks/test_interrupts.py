@@ -1,0 +1,52 @@
+"""Ctrl-C once asks, twice interrupts; real signals to this process."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from tasks.interrupts import stop_on_interrupt
+
+
+def test_the_first_interrupt_asks_to_stop_and_says_what_happens(capsys):
+    with stop_on_interrupt() as is_wanted:
+        before = is_wanted()
+        os.kill(os.getpid(), signal.SIGINT)
+        after = is_wanted()
+
+    assert (before, after) == (False, True)
+    assert "stopping after this tick" in capsys.readouterr().err
+
+
+def test_the_second_interrupt_stops_at_once():
+    with stop_on_interrupt() as is_wanted:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+        assert is_wanted()
+
+
+def test_the_usual_handler_is_back_afterwards():
+    usual = signal.getsignal(signal.SIGINT)
+
+    with stop_on_interrupt():
+        held = signal.getsignal(signal.SIGINT)
+
+    assert held is not usual
+    assert signal.getsignal(signal.SIGINT) is usual
+
+
+def test_a_thread_that_cannot_hear_signals_trains_on():
+    heard: list[bool] = []
+
+    def train() -> None:
+        with stop_on_interrupt() as is_wanted:
+            heard.append(is_wanted())
+
+    worker = threading.Thread(target=train)
+    worker.start()
+    worker.join()
+
+    assert heard == [False]
