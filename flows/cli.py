@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.model_commands import models
+from flows.stop import StoppedError
 from stylealign.errors import StyleAlignError
 
 app = typer.Typer(
@@ -161,14 +162,13 @@ def main() -> None:
     """Entry point: what the user did wrong is one sentence and exit code 2, never a traceback."""
     try:
         app()
+    except StoppedError as stop:
+        Console(stderr=True).print(str(stop), highlight=False, soft_wrap=True)
+        sys.exit(130)
     except StyleAlignError as error:
         message = f"[bold red]error:[/] {escape(str(error))}"
         Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt as interrupt:
-        said = str(interrupt) or "stopped; what is finished is kept"
-        Console(stderr=True).print(said, highlight=False, soft_wrap=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

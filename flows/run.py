@@ -14,6 +14,7 @@ from rich.table import Table
 
 from flows.project import enter_project, project_lock
 from flows.server import start_server, wait_for_server
+from flows.stop import StoppedError
 from stylealign.errors import ParamsError, StyleAlignError
 from stylealign.params import Params, load_params
 
@@ -51,8 +52,12 @@ def run_stage(stage: str, name: str, overrides: Sequence[str]) -> None:
     wait_for_server(root)
     from prefect import tags
 
-    with tags(f"stage:{stage}", *([f"name:{name}"] if name else [])):
-        flow(params, name) if stage in NAMED_STAGES else flow(params)
+    try:
+        with tags(f"stage:{stage}", *([f"name:{name}"] if name else [])):
+            flow(params, name) if stage in NAMED_STAGES else flow(params)
+    except KeyboardInterrupt as interrupt:
+        said = str(interrupt) or "stopped; what is finished is kept"
+        raise StoppedError(said) from None
 
 
 def require_name(stage: str, name: str, params: Params) -> None:
@@ -127,7 +132,7 @@ def reproduce(root: Path) -> None:
         repro.wait()
     except KeyboardInterrupt:  # the terminal told the stage as well: it saves and ends
         repro.wait()
-        raise
+        raise StoppedError("stopped; what is finished is kept, run it again to go on") from None
     if repro.returncode:
         raise StyleAlignError(
             "a stage failed, its own message stands above: mend it and run again, "

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from stylealign.data.labels import LabelSchema
 from stylealign.data.manifest import Manifest, read_manifest
+from stylealign.data.remote import Place, find_place
 from stylealign.data.shards import read_shard, shard_columns
 from stylealign.data.tables import label_frame, plain_frame
 from stylealign.errors import DataError
@@ -26,7 +27,7 @@ class ImageDataset:
     Positions count in that order, so they do not depend on how rows are spread over shards.
     """
 
-    folder: Path
+    folder: Place
     manifest: Manifest
 
     @property
@@ -136,11 +137,11 @@ class ImageDataset:
 
 
 def open_dataset(folder: Path | str) -> ImageDataset:
-    """Open a finished data set.
+    """Open a finished data set, in a folder or at a URL such as `s3://bucket/sets/cats`.
 
     Raises: DataError if the manifest is missing, or a shard it lists is.
     """
-    path = Path(folder)
+    path = find_place(folder)
     manifest = read_manifest(path)
     missing = [record.file for record in manifest.shards if not (path / record.file).exists()]
     if missing:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stylealign.data.labels import LabelSchema
+from stylealign.data.remote import Place
 from stylealign.errors import DataError
 
 MANIFEST_FILE: Final = "manifest.json"
@@ -53,7 +54,7 @@ class Manifest(BaseModel):
     shards: tuple[ShardRecord, ...]
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Place) -> Manifest:
     """Read the manifest of a folder of shards.
 
     Raises: DataError if there is none, or it cannot be used.
@@ -62,7 +63,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except OSError as error:
-        message = f"no manifest at {str(path)!r}; expected a folder that a stage finished"
+        message = f"no manifest at {str(path)!r} ({error}); expected a folder that a stage finished"
         raise DataError(message) from error
     except ValidationError as error:
         first = error.errors()[0]

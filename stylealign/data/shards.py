@@ -25,6 +25,7 @@ from stylealign.data.manifest import (
     read_manifest,
     write_whole,
 )
+from stylealign.data.remote import Place
 from stylealign.errors import DataError
 
 FOOTER: Final = b"stylealign"
@@ -128,27 +129,31 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     )
 
 
-def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_shard(path: Place, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one shard, or some of its columns, and verify the checksums of all that is read.
 
     Raises: DataError naming the file if it is missing or damaged.
     """
     names = list(columns) if columns is not None else None
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        source = path if isinstance(path, Path) else path.open()
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
             return file.read(columns=names, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         message = f"shard {str(path)!r} is damaged or missing: {error}; remove it and run again"
         raise DataError(message) from error
 
 
-def shard_columns(path: Path) -> list[str]:
+def shard_columns(path: Place) -> list[str]:
     """Names of the columns of a shard.
 
     Raises: DataError naming the file if it is missing or damaged.
     """
     try:
-        return list(pq.read_schema(path).names)
+        if isinstance(path, Path):
+            return list(pq.read_schema(path).names)
+        with path.open() as file:
+            return list(pq.read_schema(file).names)
     except (OSError, pa.ArrowException) as error:
         message = f"shard {str(path)!r} is damaged or missing: {error}; remove it and run again"
         raise DataError(message) from error

@@ -130,7 +130,7 @@ class Sources:
                 "expected a transferred one; run its stage again"
             )
         if dataset is not None:
-            require_columns(dataset.table(), TRANSFER_COLUMNS, dataset.folder)
+            require_columns(dataset.table(), TRANSFER_COLUMNS, self.children[name].transferred)
         return dataset
 
     def test_set(self, name: str) -> ImageDataset | None:

@@ -1,0 +1,134 @@
+"""What training spends beside its networks, and how fast the loader is against it.
+
+`python -m benchmarks.loop_overhead`. Figures are CPU time of this process, so that other work on
+the machine does not count: whole ticks as a stage runs them (batches from Parquet shards, health,
+pictures, MLflow records), and within them the steps of the networks without the weight average.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import mlflow
+import torch
+import typer
+from rich.console import Console
+
+from benchmarks.people32 import CONFIG
+from stylealign.data.batches import TrainingBatches
+from stylealign.data.dataset import ImageDataset, open_dataset
+from stylealign.data.labels import parse_schema
+from stylealign.data.prepare import prepare
+from stylealign.data.procedural import label_schema
+from stylealign.data.sources import ProceduralSource
+from stylealign.models import Model
+from stylealign.recipe import Recipe
+from stylealign.training import Training, loop, steps, train
+from tasks.records import Record
+from tasks.watching import Watch
+
+NUM_IMAGES = 1000
+RECIPE = Recipe(
+    total_kimg=1.92,
+    tick_kimg=0.64,
+    snapshot_kimg=1.28,
+    batch_size=16,
+    r1_gamma=0.3,
+    picture_ticks=2,
+)
+
+
+class Stopwatch:
+    """CPU time spent inside functions that it watches."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def watch(self, module: ModuleType, name: str) -> Generator[None]:
+        """Time every call of a module's function while the block lasts."""
+        usual: Callable[..., object] = getattr(module, name)
+
+        def timed(*arguments: object, **options: object) -> object:
+            started = time.process_time()
+            result = usual(*arguments, **options)
+            self.seconds += time.process_time() - started
+            return result
+
+        setattr(module, name, timed)
+        try:
+            yield
+        finally:
+            setattr(module, name, usual)
+
+
+def drawn_set(folder: Path) -> ImageDataset:
+    """A prepared data set of drawn cats."""
+    prepare(
+        ProceduralSource("cats", NUM_IMAGES, seed=1, resolution=CONFIG.resolution),
+        folder,
+        resolution=CONFIG.resolution,
+        schema=parse_schema(label_schema("cats")),
+        fractions={"train": 1.0, "val": 0.0, "test": 0.0},
+        seed=0,
+        shard_size=NUM_IMAGES // 4,
+        max_rejected_fraction=0.0,
+        near_duplicate_bits=0,
+    )
+    return open_dataset(folder)
+
+
+def measure_overhead(dataset: ImageDataset, folder: Path) -> tuple[float, float, float]:
+    """Seconds of whole ticks, of the networks alone, and of the weight average."""
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_experiment("overhead")
+    torch.manual_seed(0)
+    parent = Model.new(CONFIG).generator
+    training = Training(Model.new(CONFIG), parent, RECIPE)
+    batches = TrainingBatches(dataset, RECIPE.batch_size, seed=0)
+    networks, average = Stopwatch(), Stopwatch()
+    with mlflow.start_run() as run:
+        watch = Watch(training, folder / "run.safetensors", Record(run.info.run_id))
+        with networks.watch(loop, "train_step"), average.watch(steps, "update_ema"):
+            started = time.process_time()
+            for tick in train(training, batches, snapshot=folder / "run.safetensors"):
+                watch.follow(tick, lambda _: None, lambda _: None)
+            watch.finish()
+            whole = time.process_time() - started
+    return whole, networks.seconds - average.seconds, average.seconds
+
+
+def measure_loader(dataset: ImageDataset) -> tuple[float, float]:
+    """Images per second of CPU time: decoded anew each time, and from memory."""
+    rates: list[float] = []
+    for max_cached_bytes in (3 * CONFIG.resolution**2 * NUM_IMAGES // 4, 2**30):
+        batches = TrainingBatches(dataset, 16, seed=0, max_cached_bytes=max_cached_bytes)
+        next(batches)
+        started = time.process_time()
+        for _ in range(4 * NUM_IMAGES // 16):
+            next(batches)
+        rates.append(4 * NUM_IMAGES / (time.process_time() - started))
+    return rates[0], rates[1]
+
+
+def main(threads: Annotated[int, typer.Option(help="CPU threads.")] = 1) -> None:
+    """Measure and print."""
+    torch.set_num_threads(threads)
+    console = Console()
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = drawn_set(Path(folder) / "cats")
+        decoded, cached = measure_loader(dataset)
+        whole, networks, average = measure_overhead(dataset, Path(folder))
+    rate = RECIPE.total_kimg * 1000 / whole
+    console.print(f"training  {rate:9.0f} images/s of CPU time")
+    console.print(f"loader    {decoded:9.0f} images/s decoding shards, {cached:.0f} from memory")
+    console.print(f"overhead  {100 * (1 - networks / whole):9.1f} % of the time, of which the")
+    console.print(f"          {100 * average / whole:9.1f} % are the weight average")
+
+
+if __name__ == "__main__":
+    typer.run(main)

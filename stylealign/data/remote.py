@@ -1,0 +1,95 @@
+"""Folders that are not on this machine, such as `s3://bucket/sets/cats`, read through fsspec."""
+
+import io
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias, cast
+
+from stylealign.errors import DataError
+
+EXTRAS = {"s3": "s3fs", "s3a": "s3fs"}
+"""Package that a protocol needs; it comes with our extra of the same name."""
+
+
+@dataclass(frozen=True)
+class RemotePath:
+    """A file or folder in an object store, with the part of `Path` that reading needs."""
+
+    url: str
+    files: Any
+    """The fsspec file system that holds it."""
+
+    def __truediv__(self, name: str) -> "RemotePath":
+        return RemotePath(f"{self.url.rstrip('/')}/{name}", self.files)
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        """Last part."""
+        return PurePosixPath(self.url).name
+
+    def exists(self) -> bool:
+        """Whether there is such a file.
+
+        Raises: OSError if the store cannot be asked.
+        """
+        try:
+            return bool(self.files.exists(self.url))
+        except store_failures() as error:
+            raise OSError(f"{self.url}: {error}") from error
+
+    def open(self) -> io.IOBase:
+        """The file, for reading the ranges that are needed.
+
+        Raises: OSError if it cannot be read.
+        """
+        try:
+            return cast(io.IOBase, self.files.open(self.url, "rb"))
+        except store_failures() as error:
+            raise OSError(f"{self.url}: {error}") from error
+
+    def read_bytes(self) -> bytes:
+        """The whole file.
+
+        Raises: OSError if it cannot be read.
+        """
+        try:
+            return cast(bytes, self.files.cat_file(self.url))
+        except store_failures() as error:
+            raise OSError(f"{self.url}: {error}") from error
+
+
+Place: TypeAlias = Path | RemotePath
+
+
+def find_place(where: Path | str) -> Place:
+    """The folder or file that a path or a URL names.
+
+    Credentials and the endpoint are those of the store's own tools, such as
+    `AWS_ACCESS_KEY_ID` and `AWS_ENDPOINT_URL`.
+
+    Raises: DataError if the URL's protocol is unknown or its package is not installed.
+    """
+    protocol, separator, _ = str(where).partition("://")
+    if not separator:
+        return Path(where)
+    package = EXTRAS.get(protocol, "")
+    if package and find_spec(package) is None:
+        message = f"{str(where)!r} needs package {package!r}, which is not installed"
+        raise DataError(f"{message}: pip install 'stylealign[{protocol[:2]}]'")
+    try:
+        files, _ = import_module("fsspec.core").url_to_fs(str(where))
+    except (ImportError, ValueError) as error:
+        raise DataError(f"{str(where)!r} cannot be read: {error}") from error
+    return RemotePath(str(where), files)
+
+
+def store_failures() -> tuple[type[Exception], ...]:
+    """What reading from a store can raise: fsspec lets the client's own errors through."""
+    if find_spec("botocore") is None:
+        return (OSError,)
+    return OSError, import_module("botocore.exceptions").BotoCoreError

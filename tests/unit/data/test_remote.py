@@ -1,0 +1,109 @@
+"""Data sets in an object store: an S3 emulation on loopback, spoken to by the real client."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+
+from stylealign.data import remote
+from stylealign.data.batches import TrainingBatches
+from stylealign.data.dataset import open_dataset
+from stylealign.data.manifest import Manifest
+from stylealign.data.remote import find_place
+from stylealign.data.sources import open_source
+from stylealign.errors import DataError
+
+warnings = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty bucket."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    fsspec.filesystem("s3", skip_instance_cache=True).clear_instance_cache()
+    fsspec.filesystem("s3").mkdir(f"sets-{port}")
+    yield f"s3://sets-{port}"
+    fsspec.filesystem("s3").clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture
+def folder(raw_folder: Path, tmp_path: Path, prepare_set: Callable[..., Manifest]) -> Path:
+    prepare_set(open_source(raw_folder, labels=tmp_path / "labels.csv"), tmp_path / "out")
+    return tmp_path / "out"
+
+
+@warnings
+@pytest.mark.slow
+def test_batches_from_s3_are_those_from_the_folder_and_resume(store: str, folder: Path) -> None:
+    fsspec.filesystem("s3").put(f"{folder}/", f"{store}/cats/", recursive=True)
+    near, far = open_dataset(folder), open_dataset(f"{store}/cats")
+    options = {"batch_size": 3, "seed": 5, "mirror": True, "max_cached_bytes": 6 * 16 * 16 * 3}
+
+    here, there = TrainingBatches(near, **options), TrainingBatches(far, **options)
+    pairs = [(next(here), next(there)) for _ in range(12)]
+    resumed = TrainingBatches(far, **options)
+    resumed.load_state_dict(there.state_dict())
+
+    assert all(one.ids == other.ids for one, other in pairs)
+    assert all((one.images == other.images).all() for one, other in pairs)
+    assert next(resumed).ids == next(here).ids
+
+
+@warnings
+@pytest.mark.slow
+def test_a_set_that_is_not_in_the_store_is_named(store: str) -> None:
+    with pytest.raises(DataError, match=f"no manifest at '{store}/dogs/manifest.json'"):
+        open_dataset(f"{store}/dogs")
+
+
+@warnings
+@pytest.mark.slow
+def test_a_damaged_shard_in_the_store_is_named(store: str, folder: Path) -> None:
+    files = fsspec.filesystem("s3")
+    files.put(f"{folder}/", f"{store}/cats/", recursive=True)
+    dataset = open_dataset(f"{store}/cats")
+    dataset.ids()
+    shard = dataset.manifest.shards[0].file
+    files.pipe(f"{store}/cats/{shard}", (folder / shard).read_bytes()[:-200])
+
+    with pytest.raises(DataError, match=f"shard '{store}/cats/{shard}' is damaged"):
+        dataset.images()
+
+
+def test_any_fsspec_folder_is_read_like_a_local_one(folder: Path) -> None:
+    files = fsspec.filesystem("memory")
+    files.put(f"{folder}/", "memory://sets/cats/", recursive=True)
+
+    near, far = open_dataset(folder), open_dataset("memory://sets/cats")
+
+    assert far.content_hash == near.content_hash
+    assert far.table().equals(near.table())
+    assert np.array_equal(far.images(), near.images())
+
+
+def test_a_store_whose_package_is_missing_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(remote.EXTRAS, "s3", "a_package_that_nobody_has")
+
+    with pytest.raises(DataError, match=r"pip install 'stylealign\[s3\]'"):
+        find_place("s3://sets/cats")
+
+
+def test_an_unknown_protocol_is_refused() -> None:
+    with pytest.raises(DataError, match="'nowhere://sets/cats' cannot be read"):
+        find_place("nowhere://sets/cats")
