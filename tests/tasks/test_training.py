@@ -1,0 +1,98 @@
+"""What a training stage refuses or adapts to before it starts, on real images and networks."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from stylealign.checkpoints import save_model
+from stylealign.data.dataset import open_dataset
+from stylealign.data.labels import parse_schema
+from stylealign.data.prepare import prepare
+from stylealign.data.procedural import label_schema
+from stylealign.data.sources import ProceduralSource
+from stylealign.errors import CheckpointError, DataError, ParamsError
+from stylealign.models import Model, ModelConfig
+from stylealign.recipe import Recipe
+from stylealign.training.split import Split
+from tasks.training import Run, child_run
+
+CONFIG = ModelConfig(
+    resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 4, 8: 4, 16: 4, 32: 4},
+    noise=False,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Ten prepared images of 32 pixels."""
+    folder = tmp_path_factory.mktemp("cats")
+    prepare(
+        ProceduralSource("cats", 10, seed=0, resolution=32),
+        folder,
+        resolution=32,
+        schema=parse_schema(label_schema("cats")),
+        fractions={"train": 1.0, "val": 0.0, "test": 0.0},
+        seed=0,
+        shard_size=10,
+        max_rejected_fraction=0.0,
+        near_duplicate_bits=0,
+    )
+    return folder
+
+
+def start(images: Path, folder: Path, config: ModelConfig = CONFIG, **changes) -> Run:
+    """A child of a new parent, ready to train."""
+    torch.manual_seed(0)
+    model = Model.new(config)
+    if changes.pop("without_discriminator", False):
+        model.discriminator = None
+    save_model(model, folder / "parent")
+    recipe = Recipe(**({"total_kimg": 1, "batch_size": 4} | changes))
+    return child_run("cats", folder / "parent", images, recipe, folder, "cpu", Split())
+
+
+def test_a_run_with_enough_images_has_nothing_to_say(images, tmp_path):
+    run = start(images, tmp_path)
+
+    assert run.training.notes == []
+    assert len(next(run.batches).images) == 4
+    assert run.training.model.config.data_hash == open_dataset(images).content_hash
+
+
+def test_fewer_images_than_the_batch_are_trained_on_and_said(images, tmp_path):
+    run = start(images, tmp_path, batch_size=16)
+
+    assert "10 images are fewer than the batch of 16" in run.training.notes[0]
+    assert len(next(run.batches).images) == 16
+
+
+def test_a_batch_below_the_stddev_group_is_one_group(images, tmp_path):
+    run = start(images, tmp_path, batch_size=2)
+
+    assert run.training.mbstd_group == 2
+
+
+def test_a_batch_of_broken_groups_is_refused_with_one_that_fits(images, tmp_path):
+    with pytest.raises(ParamsError, match="such as 4"):
+        start(images, tmp_path, batch_size=6)
+
+
+def test_images_of_another_resolution_are_refused_with_both(images, tmp_path):
+    widths = {4: 4, 8: 4, 16: 4}
+    config = CONFIG.model_copy(update={"resolution": 16, "channels": widths})
+
+    with pytest.raises(DataError, match="images of 32 pixels, the parent draws 16"):
+        start(images, tmp_path, config)
+
+
+def test_a_parent_of_other_channels_is_refused_with_both(images, tmp_path):
+    config = CONFIG.model_copy(update={"img_channels": 1})
+
+    with pytest.raises(DataError, match="images of 3 channels, the parent draws 1"):
+        start(images, tmp_path, config)
+
+
+def test_a_parent_without_discriminator_is_refused(images, tmp_path):
+    with pytest.raises(CheckpointError, match="no discriminator"):
+        start(images, tmp_path, without_discriminator=True)
