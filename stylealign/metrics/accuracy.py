@@ -22,6 +22,15 @@ def balanced_accuracy(truth: Values, predicted: Values) -> float:
     return float((table.diagonal()[occurs] / table.sum(1)[occurs]).mean())
 
 
+def accuracy(truth: Values, predicted: Values) -> float:
+    """Return the share of equal values.
+
+    Raises: DataError if the two differ in length or are empty.
+    """
+    table = _confusion(truth, predicted)
+    return float(table.trace() / table.sum())
+
+
 def macro_f1(truth: Values, predicted: Values) -> float:
     """Average the F1 of every class that occurs in the truth or among the predictions.
 
@@ -43,6 +52,15 @@ def cohen_kappa(truth: Values, predicted: Values) -> float:
     observed = float(table.trace())
     expected = float(table.sum(0) @ table.sum(1))
     return (observed - expected) / (1.0 - expected) if expected < 1.0 else 0.0
+
+
+def mean_absolute_error(truth: Values, predicted: Values) -> float:
+    """Average the absolute error, in the label's own unit (levels, of an ordinal label).
+
+    Raises: DataError if the two differ in length or are empty.
+    """
+    true_values, predictions = _check_numbers(truth, predicted)
+    return float(np.abs(true_values - predictions).mean())
 
 
 def error_score(truth: Values, predicted: Values) -> float:

@@ -9,7 +9,10 @@ import pandas as pd
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch
-from stylealign.metrics.readers import Recipe, fit_reader
+from stylealign.metrics.readers import Readings, Recipe, average, decide, fit_reader
+
+Predictions = Sequence[pd.DataFrame]
+"""What one arm says about the test images: one table per seed."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +42,8 @@ class ArmPredictions:
 
     source_variants: dict[str, list[pd.DataFrame]]
     routes: dict[str, list[pd.DataFrame]]
+    readings: dict[str, list[Readings]]
+    """The routes' probabilities and numbers before anything was decided."""
     oracle: list[pd.DataFrame]
     num_images: dict[str, int]
     """Number of training images of each arm, validation split included."""
@@ -80,15 +85,16 @@ def fit_arms(
 ) -> ArmPredictions:
     """Fit the same small network on every arm's images and let it read the test images.
 
-    All arms share the number of images (that of the smallest, except a route that offers fewer),
-    recipe, augmentation and steps, and keep the state that is best on a validation split of their
-    own images. Source-only comes plain, with colour jitter ("augmented"), and with the feature
-    covariances of unlabelled child images ("coral"). Without real labelled child images apart
-    from the test set the oracle is cross-fitted inside it: each test image is read by a network
-    that did not see it, fitted on (num_folds - 1) / num_folds of the test set.
+    All arms share the number of images (that of the smallest), recipe, augmentation and steps,
+    and keep the state that is best on a validation split of their own images. Source-only comes
+    plain, with colour jitter ("augmented"), and with the feature covariances of unlabelled child
+    images ("coral"). Without real labelled child images apart from the test set the oracle is
+    cross-fitted inside it: each test image is read by a network that did not see it, fitted on
+    images of the other folds, so the arms share at most (num_folds - 1) / num_folds of the test
+    set. The first route is the headline and takes part in deciding the shared number; a further
+    route that offers fewer learns from what it has.
 
-    `on_fit` is called after each fit with the number of fits done, their total, and the arm. The
-    first route decides the shared number of images.
+    `on_fit` is called after each fit with the number of fits done, their total, and the arm.
 
     Raises: DataError if there is no seed, no route, or an arm has too few images.
     """
@@ -100,28 +106,56 @@ def fit_arms(
     arms |= {f"route_{name}": _Arm(data, recipe) for name, data in routes.items()}
     if oracle is not None:
         arms["oracle"] = _Arm(oracle, recipe)
-    deciding = [source, next(iter(routes.values())), *([oracle] if oracle is not None else [])]
     fitter = _Fitter(
         test=test,
         schema=schema,
         target_images=target_images,
         num_steps=num_steps,
-        num_images=min(len(data.images) for data in deciding),
+        num_images=_shared_number(test, source, next(iter(routes.values())), oracle, num_folds),
         num_fits=len(seeds) * (len(arms) + (num_folds if oracle is None else 0)),
         on_fit=on_fit,
     )
-    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in (*arms, "oracle")}
+    read: dict[str, list[Readings]] = {name: [] for name in (*arms, "oracle")}
     for seed in seeds:
         for name, arm in arms.items():
-            tables[name].append(fitter.fit(name, arm, seed))
+            read[name].append(fitter.fit(name, arm, seed))
         if oracle is None:
-            tables["oracle"].append(fitter.cross_fit(recipe, seed, num_folds))
+            read["oracle"].append(fitter.cross_fit(recipe, seed, num_folds))
+    tables = {
+        name: [pd.DataFrame(decide(one, schema)) for one in arm] for name, arm in read.items()
+    }
     return ArmPredictions(
         source_variants={name: tables[f"source_{name}"] for name in source_recipes},
         routes={name: tables[f"route_{name}"] for name in routes},
+        readings={name: read[f"route_{name}"] for name in routes},
         oracle=tables["oracle"],
         num_images=fitter.images_used,
     )
+
+
+def latent_routes(
+    latent: Readings | None, data: Sequence[Readings], schema: LabelSchema
+) -> dict[str, Predictions]:
+    """The latent route, and its mean with each network of the data route; empty without it."""
+    if latent is None:
+        return {}
+    known = {name: latent[name] for name in schema}
+    alone = pd.DataFrame(decide(known, schema))
+    both = [pd.DataFrame(decide(average(known, one), schema)) for one in data]
+    return {"latent": [alone] * len(data), "combined": both}
+
+
+def _shared_number(
+    test: LabelledImages,
+    source: LabelledImages,
+    headline: LabelledImages,
+    oracle: LabelledImages | None,
+    num_folds: int,
+) -> int:
+    """Number of images that every arm can offer; a cross-fitted oracle has the other folds."""
+    largest_fold = -(-len(test.images) // num_folds)
+    of_oracle = len(test.images) - largest_fold if oracle is None else len(oracle.images)
+    return min(len(source.images), len(headline.images), of_oracle)
 
 
 @dataclass(frozen=True)
@@ -144,26 +178,28 @@ class _Fitter:
     num_done: int = 0
     images_used: dict[str, int] = field(default_factory=dict[str, int])
 
-    def fit(self, name: str, arm: _Arm, seed: int) -> pd.DataFrame:
+    def fit(self, name: str, arm: _Arm, seed: int) -> Readings:
         """Fit on the shared number of images and read the test set."""
         rows = np.random.default_rng([seed, 0]).permutation(len(arm.data.images))
         shared = arm.data.take(np.sort(rows[: self.num_images]))
         return self._fit(name, shared, arm.recipe, seed, self.test.images)
 
-    def cross_fit(self, recipe: Recipe, seed: int, num_folds: int) -> pd.DataFrame:
-        """Read each part of the test set after fitting on the other parts."""
+    def cross_fit(self, recipe: Recipe, seed: int, num_folds: int) -> Readings:
+        """Read each fold of the test set after fitting on images of the other folds."""
         order = np.random.default_rng([seed, 1]).permutation(len(self.test.images))
-        tables: list[pd.DataFrame] = []
-        for held_out in np.array_split(order, num_folds):
-            kept = np.setdiff1d(order, held_out)
+        folds = np.array_split(order, num_folds)
+        parts: list[Readings] = []
+        for held_out in folds:
+            others = order[~np.isin(order, held_out)]
+            shared = self.test.take(np.sort(others[: self.num_images]))
             images = self.test.images[held_out]
-            table = self._fit("oracle", self.test.take(kept), recipe, seed, images)
-            tables.append(table.set_index(held_out))
-        return pd.concat(tables).sort_index()
+            parts.append(self._fit("oracle", shared, recipe, seed, images))
+        place = np.argsort(np.concatenate(folds))
+        return {name: np.concatenate([part[name] for part in parts])[place] for name in parts[0]}
 
     def _fit(
         self, name: str, data: LabelledImages, recipe: Recipe, seed: int, images: PixelBatch
-    ) -> pd.DataFrame:
+    ) -> Readings:
         reader = fit_reader(
             data.images,
             data.labels,
@@ -177,4 +213,4 @@ class _Fitter:
         self.images_used[name] = len(data.images)
         if self.on_fit is not None:
             self.on_fit(self.num_done, self.num_fits, name)
-        return reader.predict(images)
+        return reader.read(images)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 from jaxtyping import Bool, Float, Int
+from pydantic import BaseModel, ConfigDict
 
 from stylealign.errors import DataError
 
@@ -74,6 +75,42 @@ def auroc(confidence: Confidence, is_correct: Correct) -> float | None:
     rank_sum = scipy.stats.rankdata(confidence)[is_correct].sum()
     wins = rank_sum - num_correct * (num_correct + 1) / 2
     return float(wins / (num_correct * num_wrong))
+
+
+class CalibrationFigures(BaseModel):
+    """How far one label's confidence can be believed, as metrics files hold it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ece: float
+    brier: float
+    auroc: float | None
+    accuracy: float
+    """Share of labels that were right, whatever was claimed."""
+    mean_confidence: float
+    num_rows: int
+    reliability: dict[str, list[float]]
+
+
+def measure_calibration(confidence: Confidence, is_correct: Correct) -> CalibrationFigures:
+    """All figures of one confidence, with the diagram that the error is read from.
+
+    Raises: DataError if there is no prediction, or a confidence lies outside [0, 1].
+    """
+    diagram = reliability(confidence, is_correct)
+    return CalibrationFigures(
+        ece=expected_calibration_error(confidence, is_correct),
+        brier=brier_score(confidence, is_correct),
+        auroc=auroc(confidence, is_correct),
+        accuracy=float(is_correct.mean()),
+        mean_confidence=float(confidence.mean()),
+        num_rows=len(confidence),
+        reliability={
+            "confidence": diagram.confidence.tolist(),
+            "accuracy": diagram.accuracy.tolist(),
+            "num_rows": diagram.num_rows.tolist(),
+        },
+    )
 
 
 def _check(confidence: Confidence, is_correct: Correct) -> None:

@@ -9,16 +9,34 @@ import pandas as pd
 from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch
-from stylealign.metrics.accuracy import LabelScorer, macro_f1, pearson, spearman
-from stylealign.metrics.arms import LabelledImages, SourceVariants, fit_arms
+from stylealign.metrics.accuracy import (
+    LabelScorer,
+    accuracy,
+    macro_f1,
+    mean_absolute_error,
+    pearson,
+    spearman,
+)
+from stylealign.metrics.arms import (
+    LabelledImages,
+    Predictions,
+    SourceVariants,
+    fit_arms,
+    latent_routes,
+)
 from stylealign.metrics.bootstrap import Resamples, draw_resamples, interval
-from stylealign.metrics.readers import Recipe
-
-Predictions = Sequence[pd.DataFrame]
-"""What one arm says about the test images: one table per seed."""
+from stylealign.metrics.readers import Readings, Recipe
 
 MIN_HEADROOM: Final = 0.05
 """Where the oracle may be better than source-only by less than this, no share is given."""
+
+HEADLINE_SEEDS: Final = 5
+"""Networks per arm from which a figure may be quoted; with fewer it is a look, not a result."""
+
+
+CLASS_MEASURES: Final = {"accuracy": accuracy, "f1": macro_f1}
+NUMBER_MEASURES: Final = {"spearman": spearman, "pearson": pearson, "mae": mean_absolute_error}
+"""What stands beside the score, which is balanced accuracy or 1 - MAE / MAE of a constant."""
 
 
 class RouteGap(TypedDict):
@@ -69,6 +87,7 @@ def measure_gap(
     num_steps: int,
     rng: np.random.Generator,
     filtered: LabelledImages | None = None,
+    latent: Readings | None = None,
     predicted_routes: Mapping[str, Predictions] | None = None,
     recipe: Recipe | None = None,
     variants: SourceVariants | None = None,
@@ -78,9 +97,11 @@ def measure_gap(
     """Fit all arms and compare them: the `labels` entry of `metrics/evaluate.json`.
 
     The headline is the data route: a network fitted on all transferred child images ("data").
-    Beside it stand the accepted ones alone ("filtered"), and routes that come as predictions of
-    the test images, one table per seed, such as "latent" and "combined". `target_images` are
-    child images without labels. A figure for the docs needs at least 5 seeds.
+    Beside it stand the accepted ones alone ("filtered"); what a parent's reader says of the test
+    images once they were led back to the parent ("latent", the same for each seed), and the mean
+    of that and the data route ("combined"); and routes that come as predictions of the test
+    images, one table per seed. `target_images` are child images without labels. A figure for the
+    docs needs at least `HEADLINE_SEEDS` seeds.
 
     Raises: DataError if an arm has too few images, or routes do not fit the test set.
     """
@@ -102,7 +123,11 @@ def measure_gap(
         test.labels,
         schema,
         source_variants=arms.source_variants,
-        routes={**arms.routes, **(predicted_routes or {})},
+        routes={
+            **arms.routes,
+            **latent_routes(latent, arms.readings["data"], schema),
+            **(predicted_routes or {}),
+        },
         oracle=arms.oracle,
         num_resamples=num_resamples,
         rng=rng,
@@ -218,15 +243,12 @@ class _Comparison:
 
     def _beside(self, arms: Mapping[str, _Arm]) -> dict[str, dict[str, float]]:
         """Return further scores of the three arms, averaged over seeds."""
-        is_number = self._spec.type == "continuous"
-        if not is_number and self._spec.type != "class":
+        if self._spec.type == "multilabel":
             return {}
+        measures = CLASS_MEASURES if self._spec.type == "class" else NUMBER_MEASURES
         known = self._truth[self._name].notna().to_numpy()
-        truth = self._truth[self._name].to_numpy()[known]
-        read = {
-            name: [t[self._name].to_numpy()[known] for t in a.tables] for name, a in arms.items()
-        }
-        measures = {"spearman": spearman, "pearson": pearson} if is_number else {"f1": macro_f1}
+        truth = self._values(self._truth)[known]
+        read = {name: [self._values(t)[known] for t in a.tables] for name, a in arms.items()}
         return {
             measure_name: {
                 arm_name: float(np.mean([measure(truth, predicted) for predicted in tables]))
@@ -234,6 +256,14 @@ class _Comparison:
             }
             for measure_name, measure in measures.items()
         }
+
+    def _values(self, table: pd.DataFrame) -> np.ndarray:
+        """Return the label's column, levels of an ordinal label as their ranks."""
+        column = table[self._name]
+        if self._spec.type == "ordinal":
+            ranks = {level: rank for rank, level in enumerate(self._spec.values)}
+            return np.array([ranks.get(level, np.nan) for level in column])
+        return column.to_numpy()
 
 
 def _route_gap(route: _Arm, source: _Arm, oracle: _Arm, *, is_open: bool) -> RouteGap:

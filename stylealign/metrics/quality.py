@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+DISTANCE: Final = "Fréchet distance to real images, child over parent"
 
 
 @dataclass(frozen=True)
@@ -32,20 +35,25 @@ class Check:
 def judge_child(
     *,
     distance: float | None,
+    start_distance: float | None,
     accepted_share: float | None,
     gains: Sequence[float],
-    max_fd: float,
+    max_fd_ratio: float,
     min_accepted: float,
     min_gain: float,
 ) -> tuple[Check, ...]:
     """Hold a child's figures to the demands; it passes if all of them are met.
 
-    `gains` are those of every label with real child labels, negative controls left out; without
-    any, nothing is demanded of their mean.
+    A Fréchet distance means nothing by itself: its scale is that of the features, and few images
+    add to it. So the child's distance to its domain is held against `start_distance`, that of the
+    parent to the child's domain by the same extractor and as many images: 1 is where the
+    fine-tuning began. `gains` are those of every label with real child labels, negative controls
+    left out; without any, nothing is demanded of their mean.
     """
     mean_gain = sum(gains) / len(gains) if gains else None
+    ratio = None if distance is None or not start_distance else distance / start_distance
     return (
-        Check("Fréchet distance to real images", distance, max_fd, is_upper=True),
+        Check(DISTANCE, ratio, max_fd_ratio, is_upper=True),
         Check("share of accepted rows", accepted_share, min_accepted, is_upper=False),
         Check("mean gain over source-only", mean_gain, min_gain, is_upper=False),
     )

@@ -2,7 +2,7 @@
 
 from stylealign.transfer.calibration import Calibration, LabelCalibration, fit_calibration
 from stylealign.transfer.confidence import Confidence, LabelTransfer, score_confidence
-from stylealign.transfer.cycle import Cycle, read_cycle
+from stylealign.transfer.cycle import Cycle, LedBack, lead_back, read_cycle
 from stylealign.transfer.evidence import measure_evidence, measure_rightness
 from stylealign.transfer.table import build_table
 
@@ -12,8 +12,10 @@ __all__ = [
     "Cycle",
     "LabelCalibration",
     "LabelTransfer",
+    "LedBack",
     "build_table",
     "fit_calibration",
+    "lead_back",
     "measure_evidence",
     "measure_rightness",
     "read_cycle",

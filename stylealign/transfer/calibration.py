@@ -2,14 +2,15 @@
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict
 from sklearn.isotonic import IsotonicRegression
 
-from stylealign.data.labels import LabelSchema, LabelSpec
+from stylealign.data.labels import LabelSchema
 from stylealign.errors import DataError
-from stylealign.metrics.accuracy import cohen_kappa, pearson
+from stylealign.metrics.calibration import CalibrationFigures, measure_calibration
 from stylealign.transfer.evidence import (
+    agreement,
     column_of,
     is_missing,
     measure_evidence,
@@ -17,6 +18,7 @@ from stylealign.transfer.evidence import (
 )
 
 MIN_ROWS = 50
+NUM_FOLDS = 5
 
 
 class LabelCalibration(BaseModel):
@@ -29,6 +31,8 @@ class LabelCalibration(BaseModel):
     cycle_agreement: float
     """Agreement of given labels with the parent's own cycle: kappa, or Pearson's r."""
     num_rows: int
+    held_out: CalibrationFigures
+    """What the curve claims for hold-outs that it did not see, against what is true of them."""
 
     def apply(self, evidence: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
         """Probability that the label is right, by the curve; evidence beyond its ends is cut."""
@@ -81,15 +85,30 @@ def fit_calibration(
             probability=tuple(probabilities.tolist()),
             cycle_agreement=agreement(column_of(own, name), column_of(cycle, name), spec),
             num_rows=int(known[0].sum()),
+            held_out=_cross_fit(evidence, is_right, [np.flatnonzero(rows) for rows in known], rng),
         )
     return calibration
 
 
-def agreement(first: pd.Series, second: pd.Series, spec: LabelSpec) -> float:
-    """Cohen's kappa of classes, Pearson's correlation of numbers, over rows that have both."""
-    known = ~(is_missing(first) | is_missing(second))
-    columns = first.to_numpy()[known], second.to_numpy()[known]
-    return cohen_kappa(*columns) if spec.type == "class" else pearson(*columns)
+def _cross_fit(
+    evidence: Float[np.ndarray, " N"],
+    is_right: Bool[np.ndarray, " N"],
+    rows: list[Int[np.ndarray, " M"]],
+    rng: np.random.Generator,
+) -> CalibrationFigures:
+    """What curves of the other folds claim for rows with their own label, against what is true.
+
+    A row's own label and its wrong one share a fold, since they share the reading. The curve
+    that is kept saw all rows.
+    """
+    places = np.concatenate(rows)
+    fold = (rng.permutation(places.max() + 1) % NUM_FOLDS)[places]
+    claimed = np.empty(len(evidence))
+    for number in range(NUM_FOLDS):
+        knots, probabilities = _fit_curve(evidence[fold != number], is_right[fold != number])
+        claimed[fold == number] = np.interp(evidence[fold == number], knots, probabilities)
+    num_own = len(rows[0])
+    return measure_calibration(claimed[:num_own], is_right[:num_own])
 
 
 def _fit_curve(

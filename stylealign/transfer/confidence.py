@@ -8,12 +8,13 @@ from jaxtyping import Float
 
 from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.metrics.bootstrap import bootstrap
-from stylealign.transfer.calibration import Calibration, agreement
+from stylealign.transfer.calibration import Calibration
 from stylealign.transfer.evidence import (
+    agreement,
+    chance_of,
     column_of,
     is_missing,
     measure_evidence,
-    tolerance_of,
 )
 
 
@@ -107,19 +108,6 @@ def judge_label(
     return LabelTransfer(
         agreement=value, low=low, high=high, kept=kept, transferable=is_kept, reason=reason
     )
-
-
-def chance_of(given: pd.Series, spec: LabelSpec) -> Float[np.ndarray, " N"]:
-    """Probability that each label fits a random row: its share, or that of numbers near it."""
-    known = given.dropna()
-    if spec.type == "class":
-        shares = known.value_counts(normalize=True)
-        return given.map(shares).fillna(0.0).to_numpy(np.float64)
-    numbers = np.sort(known.to_numpy(np.float64))
-    own, tolerance = given.to_numpy(np.float64), tolerance_of(spec)
-    first = np.searchsorted(numbers, own - tolerance, side="left")
-    last = np.searchsorted(numbers, own + tolerance, side="right")
-    return (last - first) / max(len(numbers), 1)
 
 
 def _row_means(table: pd.DataFrame, columns: list[str]) -> Float[np.ndarray, " N"]:

@@ -17,32 +17,39 @@ from stylealign.models.latents import Images
 
 
 @dataclass(frozen=True)
+class LedBack:
+    """Images of the child's domain as the parent draws them."""
+
+    images: PixelBatch
+    psnr: Float[np.ndarray, " N"]
+    """How well the child drew its own image again, in dB."""
+
+
+@dataclass(frozen=True)
 class Cycle:
     """Readings of images that went from the child back to the parent."""
 
     readings: pd.DataFrame
     psnr: Float[np.ndarray, " N"]
-    """How well the child redrew its own image, in dB."""
+    """How well the child drew its own image again, in dB."""
 
 
-def read_cycle(
+def lead_back(
     images: PixelBatch,
     child: Model,
     parent: Model,
     encoder: Encoder,
-    reader: LabelReader,
     *,
     seeds: Sequence[int],
     num_steps: int = 10,
     pixel_noise: float = 0.05,
     batch_size: int = 64,
-) -> Cycle:
-    """Encode child images from their pixels, draw the codes with the parent, and read those.
+) -> LedBack:
+    """Encode child images from their pixels, and draw the codes with the parent.
 
-    The code that made the image is never used: it would tell what the parent meant, not what the
+    A code that made an image is never used: it would tell what the parent meant, not what the
     child drew. Noise on the pixels covers traces that no eye, and no model trained on the
-    images, would see. With `child` the parent itself, this is the cycle that confidence is
-    calibrated on.
+    images, would see; photographs need none.
 
     Shapes: images uint8 [N, R, R, 3]; seeds [N], one per image, for the noise.
     Units:  pixel_noise is a standard deviation of pixels in [-1, 1].
@@ -59,8 +66,35 @@ def read_cycle(
         seeds=seeds,
         batch_size=batch_size,
     )
-    redrawn = _draw(inversion.latents, parent, batch_size)
-    return Cycle(readings=reader.predict(redrawn), psnr=inversion.psnr.cpu().numpy())
+    drawn = _draw(inversion.latents, parent, batch_size)
+    return LedBack(images=drawn, psnr=inversion.psnr.cpu().numpy())
+
+
+def read_cycle(
+    images: PixelBatch,
+    child: Model,
+    parent: Model,
+    encoder: Encoder,
+    reader: LabelReader,
+    *,
+    seeds: Sequence[int],
+    num_steps: int = 10,
+    pixel_noise: float = 0.05,
+    batch_size: int = 64,
+) -> Cycle:
+    """Lead child images back to the parent and read the labels there, as `lead_back` says.
+
+    With `child` the parent itself, this is the cycle that confidence is calibrated on.
+
+    Shapes: images uint8 [N, R, R, 3]; seeds [N], one per image, for the noise.
+    Units:  pixel_noise is a standard deviation of pixels in [-1, 1].
+    Raises: LineageError if child and parent are not related; DataError if images do not fit.
+    """
+    back = lead_back(
+        images, child, parent, encoder,
+        seeds=seeds, num_steps=num_steps, pixel_noise=pixel_noise, batch_size=batch_size,
+    )  # fmt: skip
+    return Cycle(readings=reader.predict(back.images), psnr=back.psnr)
 
 
 @torch.no_grad()

@@ -1,15 +1,35 @@
 """Evidence: how far readings of an image speak for the label it was given."""
 
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from stylealign.data.encoding import encode_labels
 from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.errors import DataError
+from stylealign.metrics.accuracy import cohen_kappa, pearson
 
-TRANSFERABLE_TYPES = ("class", "continuous")
+TRANSFERABLE_TYPES: Final = ("class", "multilabel", "continuous", "ordinal")
+SAME_LEVEL: Final = 0.5
+"""Tolerance of an ordinal label that declares none, in levels: only the same level is right."""
+
+
+def require_transferable(schema: LabelSchema) -> None:
+    """Refuse labels that nobody could judge, before hours of work go into them.
+
+    Raises: DataError naming the label, and what is wrong with it.
+    """
+    for name, spec in schema.items():
+        if spec.type not in TRANSFERABLE_TYPES:
+            message = f"label {name!r} is of type {spec.type!r}, expected {TRANSFERABLE_TYPES!r}"
+            raise DataError(f"{message}; leave it out of the transfer")
+        if spec.type == "continuous" and not (spec.tolerance and spec.tolerance > 0):
+            raise DataError(
+                f"label {name!r} is continuous and has a tolerance of {spec.tolerance!r}, expected "
+                "one above 0 in the label schema: the largest error that still counts as right"
+            )
 
 
 def measure_evidence(
@@ -18,11 +38,13 @@ def measure_evidence(
     """Evidence for each given label, between 0 and 1: one column per label.
 
     Class: the probability that the reader gives to the given value, the rest being shared among
-    the other values alike. Number: tolerance / (tolerance + error), so 1/2 at the tolerance.
-    NaN where the label is missing.
+    the other values alike. Number or level: tolerance / (tolerance + error), so 1/2 at the
+    tolerance. Multi-label: the share of values on which label and reading agree. NaN where the
+    label is missing.
 
-    Raises: DataError if a label's type cannot be carried over, or a column is missing.
+    Raises: DataError if a label cannot be carried over, or a column is missing.
     """
+    require_transferable(schema)
     return pd.DataFrame({
         name: _evidence(given, readings, name, spec) for name, spec in schema.items()
     })  # fmt: skip
@@ -41,17 +63,61 @@ def measure_rightness(
 
 def is_right(given: pd.Series, read: pd.Series, spec: LabelSpec) -> Bool[np.ndarray, " N"]:
     """Whether two columns agree row by row; a missing label agrees with nothing."""
-    if spec.type == "class":
-        return np.asarray(given.to_numpy() == read.to_numpy(), dtype=bool)
-    error = np.abs(given.to_numpy(np.float64) - read.to_numpy(np.float64))
-    return error <= tolerance_of(spec)
+    first, second = as_numbers(given, spec), as_numbers(read, spec)
+    if spec.type in ("continuous", "ordinal"):
+        agrees = np.abs(first - second) <= tolerance_of(spec)  # false for NaN
+    else:
+        agrees = first == second
+    return np.asarray(agrees.all(axis=1))
+
+
+def agreement(given: pd.Series, read: pd.Series, spec: LabelSpec) -> float:
+    """How far two columns go together, over rows that have both: 1 is perfect, 0 is chance.
+
+    Cohen's kappa of classes, and its mean over the values of a multi-label; Pearson's
+    correlation of numbers and of levels.
+    """
+    first, second = as_numbers(given, spec), as_numbers(read, spec)
+    known = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
+    measure = pearson if spec.type in ("continuous", "ordinal") else cohen_kappa
+    columns = zip(first[known].T, second[known].T, strict=True)
+    return float(np.mean([measure(one, other) for one, other in columns]))
+
+
+def chance_of(given: pd.Series, spec: LabelSpec) -> Float[np.ndarray, " N"]:
+    """Probability that each label is right of a random row of the set."""
+    own = as_numbers(given, spec)
+    known = own[np.isfinite(own).all(axis=1)]
+    if spec.type in ("continuous", "ordinal"):
+        numbers, tolerance = np.sort(known[:, 0]), tolerance_of(spec)
+        first = np.searchsorted(numbers, own[:, 0] - tolerance, side="left")
+        last = np.searchsorted(numbers, own[:, 0] + tolerance, side="right")
+        return (last - first) / max(len(numbers), 1)
+    values, counts = np.unique(known, axis=0, return_counts=True)
+    is_value = (own[:, None] == values).all(axis=2)
+    return is_value @ (counts / max(len(known), 1))
+
+
+def as_numbers(column: pd.Series, spec: LabelSpec) -> Float[np.ndarray, "N K"]:
+    """The label as numbers: place of a class, rank of a level, membership of each value.
+
+    Shapes: [N, num_values] for a multi-label, else [N, 1]; NaN where the label is missing.
+    """
+    name = "label"
+    encoded = encode_labels(pd.DataFrame({name: column.to_numpy()}), {name: spec})[name]
+    numbers = encoded.astype(np.float64).reshape(len(column), -1)
+    if spec.type in ("class", "ordinal"):
+        numbers[numbers < 0] = np.nan
+    return numbers
 
 
 def tolerance_of(spec: LabelSpec) -> float:
-    """The tolerance of a continuous label.
+    """The largest error of a number or level that counts as right.
 
-    Raises: DataError if the schema does not declare one.
+    Raises: DataError if a continuous label's schema does not declare one.
     """
+    if spec.type == "ordinal":
+        return spec.tolerance or SAME_LEVEL
     if spec.tolerance is None or spec.tolerance <= 0:
         raise DataError("a continuous label needs a tolerance above 0 in the label schema")
     return spec.tolerance
@@ -71,23 +137,21 @@ def _evidence(
     given: pd.DataFrame, readings: pd.DataFrame, name: str, spec: LabelSpec
 ) -> Float[np.ndarray, " N"]:
     _check(given, readings, name, spec)
+    label, read = column_of(given, name), column_of(readings, name)
     if spec.type == "class":
         confidence = readings[f"confidence.{name}"].to_numpy(np.float64)
         others = max(len(spec.values) - 1, 1)
-        agrees = is_right(column_of(given, name), column_of(readings, name), spec)
-        evidence = np.where(agrees, confidence, (1 - confidence) / others)
+        evidence = np.where(is_right(label, read, spec), confidence, (1 - confidence) / others)
+    elif spec.type == "multilabel":
+        evidence = (as_numbers(label, spec) == as_numbers(read, spec)).mean(axis=1)
     else:
-        tolerance = tolerance_of(spec)
-        error = given[name].to_numpy(np.float64) - readings[name].to_numpy(np.float64)
-        evidence = tolerance / (tolerance + np.abs(error))
-    return np.where(is_missing(column_of(given, name)), np.nan, evidence)
+        error = np.abs(as_numbers(label, spec) - as_numbers(read, spec))[:, 0]
+        evidence = tolerance_of(spec) / (tolerance_of(spec) + error)
+    return np.where(is_missing(label), np.nan, evidence)
 
 
 def _check(given: pd.DataFrame, readings: pd.DataFrame, name: str, spec: LabelSpec) -> None:
-    if spec.type not in TRANSFERABLE_TYPES:
-        message = f"label {name!r} is of type {spec.type!r}, expected {TRANSFERABLE_TYPES!r}"
-        raise DataError(f"{message}; leave it out of the transfer")
-    expected = [name] if spec.type == "continuous" else [name, f"confidence.{name}"]
+    expected = [name, f"confidence.{name}"] if spec.type == "class" else [name]
     missing = [column for column in expected if column not in readings]
     if name not in given or missing:
         raise DataError(f"label {name!r}: columns {missing or [name]!r} are missing")

@@ -21,6 +21,7 @@ from stylealign.transfer import (
     read_cycle,
     score_confidence,
 )
+from stylealign.transfer.evidence import agreement, chance_of
 
 CHANNELS = {4: 8, 8: 8, 16: 8}
 SCHEMA: LabelSchema = {
@@ -152,17 +153,48 @@ def test_a_missing_label_has_no_confidence_and_takes_none_from_its_row(calibrati
     assert confidence.confidence[0] == pytest.approx(confidence.by_label.loc[0, "hair"])
 
 
+def test_levels_and_sets_of_values_are_judged_like_numbers_and_classes():
+    schema: LabelSchema = {
+        "age": LabelSpec(type="ordinal", values=("young", "middle", "old")),
+        "wears": LabelSpec(type="multilabel", values=("hat", "scarf")),
+    }
+    given = pd.DataFrame({"age": ["young", "old", None, "old"], "wears": [["hat"], [], [], None]})
+    readings = pd.DataFrame({
+        "age": ["young", "middle", "old", "young"], "wears": [["hat"], ["hat"], [], []],
+    })  # fmt: skip
+
+    evidence = measure_evidence(given, readings, schema)
+    rightness = measure_rightness(given, readings, schema)
+
+    np.testing.assert_allclose(evidence["age"], [1.0, 0.5 / 1.5, np.nan, 0.5 / 2.5])
+    np.testing.assert_allclose(evidence["wears"], [1.0, 0.5, 1.0, np.nan])
+    assert rightness["age"].tolist() == [True, False, False, False]
+    assert rightness["wears"].tolist() == [True, False, True, False]
+    np.testing.assert_allclose(chance_of(given["age"], schema["age"]), [1 / 3, 2 / 3, 0, 2 / 3])
+    np.testing.assert_allclose(chance_of(given["wears"], schema["wears"]), [1 / 3, 2 / 3, 2 / 3, 0])
+    assert agreement(given["age"], given["age"], schema["age"]) == pytest.approx(1.0)
+    assert agreement(given["wears"], given["wears"], schema["wears"]) < 1  # no scarf: no kappa
+
+
+def test_the_claim_on_parent_hold_outs_is_measured_with_curves_that_did_not_see_them(calibration):
+    for label in calibration.values():
+        assert label.held_out.num_rows == label.num_rows
+        assert label.held_out.ece < 0.1
+        assert label.held_out.accuracy > 0.9
+        assert sum(label.held_out.reliability["num_rows"]) == label.num_rows
+
+
 def test_too_few_rows_and_dense_labels_are_refused():
     rng = np.random.default_rng(5)
     given = draw_labels(20, rng)
     readings = read_labels(given, rng)
-    dense = {"yaw": LabelSpec(type="multilabel", values=("a",))}
+    dense = {"yaw": LabelSpec(type="mask", values=("skin",))}
 
     with pytest.raises(DataError, match="at least 50"):
         fit_calibration(given, readings, readings, SCHEMA, rng=rng)
     with pytest.raises(DataError, match="leave it out"):
         measure_evidence(given, readings, dense)
-    with pytest.raises(DataError, match="tolerance above 0"):
+    with pytest.raises(DataError, match=r"label 'yaw' .* expected one above 0"):
         measure_evidence(given, readings, {"yaw": LabelSpec(type="continuous")})
 
 

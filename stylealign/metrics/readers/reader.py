@@ -19,7 +19,7 @@ from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.errors import CheckpointError, DataError
 from stylealign.images import PixelBatch, to_float
 from stylealign.metrics.readers.network import ReaderNetwork
-from stylealign.metrics.readers.targets import Target, Targets, decide, read_outputs
+from stylealign.metrics.readers.targets import Readings, Target, Targets, decide, read_outputs
 
 WEIGHTS_FILE: Final = "reader.safetensors"
 CONFIG_FILE: Final = "reader.json"
@@ -54,7 +54,7 @@ class Reader:
                 columns[f"confidence.{name}"] = reading.max(1)
         return pd.DataFrame(columns)
 
-    def read(self, images: PixelBatch) -> dict[str, np.ndarray]:
+    def read(self, images: PixelBatch) -> Readings:
         """Read probabilities of every value of a class, and numbers as they are.
 
         Shapes: images [N, H, W, 3]; class and multilabel [N, num_values]; else [N].

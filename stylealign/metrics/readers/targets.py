@@ -15,6 +15,9 @@ from stylealign.errors import DataError
 
 READABLE: Final = ("class", "multilabel", "continuous", "ordinal")
 
+Readings = dict[str, np.ndarray]
+"""What a reader says before it decides: probabilities of each value, or numbers."""
+
 
 class Target(BaseModel):
     """The outputs that belong to one label, and the scale of a number."""
@@ -81,12 +84,12 @@ def label_loss(
     return total
 
 
-def read_outputs(outputs: Tensor, targets: Targets, schema: LabelSchema) -> dict[str, np.ndarray]:
+def read_outputs(outputs: Tensor, targets: Targets, schema: LabelSchema) -> Readings:
     """Turn raw outputs into probabilities of each value, or numbers in the label's own unit.
 
     Shapes: outputs [N, L]; class and multilabel [N, num_values]; continuous and ordinal [N].
     """
-    readings: dict[str, np.ndarray] = {}
+    readings: Readings = {}
     for name, target in targets.items():
         columns = outputs[:, target.start : target.stop].double().cpu()
         if schema[name].type == "class":
@@ -111,6 +114,14 @@ def decide(readings: Mapping[str, np.ndarray], schema: LabelSchema) -> dict[str,
             encoded[name] = reading
     table = decode_labels(encoded, {name: schema[name] for name in readings})
     return {name: table[name].tolist() for name in readings}
+
+
+def average(first: Readings, second: Readings) -> Readings:
+    """Mean of two readings of the same images: of their probabilities, or of their numbers.
+
+    Raises: KeyError if the second lacks a label of the first.
+    """
+    return {name: (values + second[name]) / 2 for name, values in first.items()}
 
 
 def _is_known(values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from stylealign.metrics.calibration import (
     auroc,
     brier_score,
     expected_calibration_error,
+    measure_calibration,
     reliability,
 )
 
@@ -70,3 +71,17 @@ def test_auroc_is_one_half_for_a_constant_and_none_for_one_outcome():
 def test_what_is_no_probability_is_refused(bad):
     with pytest.raises(DataError, match="row 1"):
         brier_score(np.array([0.5, bad]), np.array([True, False]))
+
+
+def test_the_figures_of_a_confidence_are_those_of_its_parts(stated):
+    confidence, is_correct = stated
+
+    figures = measure_calibration(confidence, is_correct)
+
+    assert figures.ece == expected_calibration_error(confidence, is_correct)
+    assert figures.auroc == auroc(confidence, is_correct)
+    assert figures.accuracy == pytest.approx(
+        np.average(figures.reliability["accuracy"], weights=figures.reliability["num_rows"])
+    )
+    assert figures.mean_confidence == pytest.approx(confidence.mean())
+    assert figures.num_rows == sum(figures.reliability["num_rows"]) == 3000

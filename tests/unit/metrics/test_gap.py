@@ -10,7 +10,7 @@ import pytest
 from stylealign.data.labels import LabelSpec
 from stylealign.errors import DataError
 from stylealign.metrics.accuracy import balanced_accuracy, score_labels
-from stylealign.metrics.arms import LabelledImages, SourceVariants, fit_arms
+from stylealign.metrics.arms import LabelledImages, SourceVariants, fit_arms, latent_routes
 from stylealign.metrics.gap import compare_arms, measure_gap
 from stylealign.metrics.readers import Recipe
 
@@ -139,8 +139,24 @@ def test_figures_are_plain_enough_for_json_and_repeat_with_the_seed(truth):
     first, second = compare(truth), compare(truth)
 
     assert json.loads(json.dumps(first, allow_nan=False)) == second
-    assert set(first["yaw"]["beside"]) == {"spearman", "pearson"}
+    assert set(first["yaw"]["beside"]) == {"spearman", "pearson", "mae"}
+    assert set(first["glasses"]["beside"]) == {"accuracy", "f1"}
     assert set(first["glasses"]["beside"]["f1"]) == {"source_only", "transfer", "oracle"}
+
+
+def test_errors_of_levels_are_counted_in_levels():
+    levels = pd.DataFrame({"size": ["small", "middle", "large", "large"]}, dtype=object)
+    schema = {"size": LabelSpec(type="ordinal", values=("small", "middle", "large"))}
+    off_by_one = [levels.replace({"size": {"large": "middle"}})]
+
+    gaps = compare_arms(
+        levels, schema, source_variants={"plain": off_by_one}, routes={"data": off_by_one},
+        oracle=[levels], num_resamples=10, rng=np.random.default_rng(0),
+    )  # fmt: skip
+
+    beside = gaps["size"]["beside"]
+    assert beside["mae"] == {"source_only": 0.5, "transfer": 0.5, "oracle": 0.0}
+    assert beside["spearman"]["oracle"] == pytest.approx(1.0)
 
 
 def test_a_label_without_two_true_values_is_left_out(truth):
@@ -205,8 +221,8 @@ def test_without_child_labels_elsewhere_the_oracle_is_cross_fitted_in_the_test_s
     arms = fit_arms(
         test,
         short,
-        source=labelled(make_images(60, seed=1)),
-        routes={"data": labelled(make_images(60, seed=2, is_child=True))},
+        source=labelled(make_images(100, seed=1)),
+        routes={"data": labelled(make_images(90, seed=2, is_child=True))},
         oracle=None,
         target_images=test.images,
         seeds=[0],
@@ -217,4 +233,19 @@ def test_without_child_labels_elsewhere_the_oracle_is_cross_fitted_in_the_test_s
 
     assert arms.oracle[0].index.tolist() == list(range(120))
     assert score_labels(test.labels, arms.oracle[0], short)["color"] > 0.8
-    assert arms.num_images["oracle"] == 80
+    assert set(arms.num_images.values()) == {80}  # what the other folds can offer
+
+
+def test_the_combined_route_reads_the_mean_of_what_both_routes_say():
+    schema = {**SCHEMA, "yaw": LabelSpec(type="continuous")}
+    latent = {"glasses": np.array([[0.9, 0.1], [0.2, 0.8]]), "yaw": np.array([10.0, -4.0])}
+    data = {"glasses": np.array([[0.4, 0.6], [0.7, 0.3]]), "yaw": np.array([0.0, 0.0])}
+
+    routes = latent_routes(latent, [data, latent], schema)
+
+    assert [len(tables) for tables in routes.values()] == [2, 2]
+    assert routes["latent"][1]["glasses"].tolist() == ["no", "yes"]
+    assert routes["combined"][0]["glasses"].tolist() == ["no", "yes"]  # 0.65 and 0.55
+    assert routes["combined"][0]["yaw"].tolist() == [5.0, -2.0]
+    assert routes["combined"][1].equals(routes["latent"][1])
+    assert latent_routes(None, [data], schema) == {}
