@@ -10,6 +10,7 @@ from tasks.devices import choose_device
 from tasks.layout import artifact, child_places, metrics_file
 from tasks.metrics import flat_numbers, judge, score_images, score_labels, write_figures
 from tasks.reader_registry import register_reader, save_reader
+from tasks.real_images import measure_confidence
 from tasks.records import recorded
 from tasks.registry import promote
 
@@ -30,11 +31,14 @@ def evaluate_child(params: Params, child: str) -> dict[str, Any]:
     """Scores of one child, and the gate's verdict on it and on the reader learned from it."""
     section, places = params.evaluate, child_places(params, child)
     device, num_threads = choose_device(params.project.device), params.project.num_threads
-    scores: dict[str, Any] = score_images(section, places.child, places.real, device, num_threads)
-    scores["labels"] = score_labels(section, places, artifact("prepare"), num_threads)
+    prepared = artifact("prepare")
+    scores = score_images(section, places, device, num_threads)
+    scores["labels"] = score_labels(section, places, prepared, device, num_threads)
+    scores["confidence"] = measure_confidence(section, places, prepared, num_threads)
     scores["gate"] = judge(scores, places.transferred, params.quality)
     reasons = scores["gate"]["reasons"]
     promote(child, reasons)
     reader = save_reader(section, child, places.transferred, num_threads)
-    register_reader(child, reader, places.transferred, reasons)
+    if reader is not None:
+        register_reader(child, reader, places.transferred, reasons)
     return scores

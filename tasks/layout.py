@@ -21,11 +21,6 @@ def snapshot_folder() -> Path:
     return Path(".stylealign") / "snapshots"
 
 
-def scratch_folder(stage: str, name: str) -> Path:
-    """What a stage makes for itself and nobody depends on."""
-    return Path(".stylealign") / "scratch" / stage / name
-
-
 @dataclass(frozen=True)
 class ChildPlaces:
     """Where everything lies that leads from labelled parent images to one child's labelled set."""
@@ -42,7 +37,8 @@ class ChildPlaces:
     """The child's model."""
     translated: Path
     transferred: Path
-    scratch: Path
+    instruments: Path
+    """The child's encoder and the reader of the parent's domain, which lead back and read."""
 
     @property
     def models(self) -> tuple[Path, Path]:
@@ -61,5 +57,5 @@ def child_places(params: Params, name: str) -> ChildPlaces:
         child=artifact("train_child", name),
         translated=artifact("translate", name),
         transferred=artifact("transfer", name),
-        scratch=scratch_folder("transfer", name),
+        instruments=artifact("instruments", name),
     )

@@ -12,6 +12,8 @@ from prefect.cache_policies import NO_CACHE
 from stylealign.data.dataset import open_dataset
 from stylealign.images import PixelBatch, to_uint8
 from stylealign.metrics import frechet_distance, kernel_distance, precision_recall
+from stylealign.metrics.arms import LabelledImages
+from stylealign.metrics.distances import FeatureMatrix
 from stylealign.metrics.features import extract_features, load_extractor, metric_name
 from stylealign.metrics.gap import measure_gap
 from stylealign.metrics.quality import judge_child
@@ -22,43 +24,59 @@ from tasks.inversion import open_model
 from tasks.layout import ChildPlaces
 from tasks.progress import progress
 from tasks.readers import choose_schema, labelled_images
-from tasks.verdicts import describe_unmeasured
+from tasks.real_images import read_latent
+from tasks.verdicts import describe_unmeasured, read_verdicts, state
 
 SAMPLE_BATCH = 100
 
 
 @task(cache_policy=NO_CACHE)
 def score_images(
-    params: EvaluateParams, child: Path, images: Path, device: str, num_threads: int
-) -> dict[str, float]:
-    """Distances between the child's samples and the real images of its domain."""
-    real = open_dataset(images)
-    model, seed = open_model(child, device), params.seeds[0]
+    params: EvaluateParams, places: ChildPlaces, device: str, num_threads: int
+) -> dict[str, Any]:
+    """Distances between the child's samples and the real images of its domain.
+
+    `references` says what such figures mean: those of the parent's samples, where the
+    fine-tuning began, and of other real images, the least that so many images can reach.
+    """
+    real, seed, num = open_dataset(places.real), params.seeds[0], params.num_features
+    ids = real.ids("train")
+    others = [name for name in real.ids() if name not in set(ids[:num])][:num]
+    extractor = load_extractor(params.feature_extractor, resolution=params.feature_resolution)
     with compute(num_threads):
-        pixels = real.images(real.ids("train")[: params.num_features])
-        extractor = load_extractor(params.feature_extractor, resolution=params.feature_resolution)
-        truth = extract_features(pixels, extractor, device=device)
-        drawn = extract_features(
-            draw_samples(model, params.num_features, seed), extractor, device=device
-        )
-        rng = np.random.default_rng(seed)
-        quality = precision_recall(truth, drawn)
-        scores = {
-            "fd": frechet_distance(truth, drawn),
-            "kid": kernel_distance(truth, drawn, rng=rng),
-            "precision": quality.precision,
-            "recall": quality.recall,
-        }
-    return {metric_name(kind, extractor, len(pixels)): float(x) for kind, x in scores.items()}
+        truth = extract_features(real.images(ids[:num]), extractor, device=device)
+
+        def compare(images: PixelBatch) -> dict[str, float]:
+            features = extract_features(images, extractor, device=device)
+            scores = compare_features(truth, features, seed)
+            return {metric_name(kind, extractor, len(truth)): x for kind, x in scores.items()}
+
+        parent, child = (open_model(folder, device) for folder in places.models)
+        references = {"parent": compare(draw_samples(parent, len(truth), seed))}
+        if len(others) == len(truth):
+            references["real"] = compare(real.images(others))
+        return {**compare(draw_samples(child, len(truth), seed)), "references": references}
+
+
+def compare_features(truth: FeatureMatrix, drawn: FeatureMatrix, seed: int) -> dict[str, float]:
+    """Every distance of two sets of features."""
+    quality = precision_recall(truth, drawn)
+    scores = {
+        "fd": frechet_distance(truth, drawn),
+        "kid": kernel_distance(truth, drawn, rng=np.random.default_rng(seed)),
+        "precision": quality.precision,
+        "recall": quality.recall,
+    }
+    return {kind: float(value) for kind, value in scores.items()}
 
 
 @task(cache_policy=NO_CACHE)
 def score_labels(
-    params: EvaluateParams, places: ChildPlaces, prepared: Path, num_threads: int
+    params: EvaluateParams, places: ChildPlaces, prepared: Path, device: str, num_threads: int
 ) -> dict[str, Any]:
     """The three arms on real labelled child images; labels without those have their verdict."""
     if places.name not in params.children:
-        return describe_unmeasured(places.transferred, ())
+        return describe_unmeasured(read_verdicts(places.transferred), ())
     sets = params.children[places.name]
     schema = choose_schema(open_dataset(places.images), params.labels)
     target = open_dataset(places.real)
@@ -73,6 +91,7 @@ def score_labels(
             source=labelled_images(places.images, params.labels, "train", params.num_train),
             transfer=moved,
             filtered=accepted_only(places.transferred, params),
+            latent=read_latent(params, places, prepared / sets.test, device),
             oracle=labelled_images(prepared / sets.oracle, params.labels, "train", params.num_train)
             if sets.oracle
             else None,
@@ -83,11 +102,12 @@ def score_labels(
             num_resamples=params.num_bootstrap,
             on_fit=lambda done, total, _name: bar.follow("fit", done, total),
         )
-    unmeasured = describe_unmeasured(places.transferred, open_dataset(prepared / sets.test).schema)
-    return unmeasured | {name: dict(gap) for name, gap in gaps.items()}
+    verdicts = read_verdicts(places.transferred)
+    unmeasured = describe_unmeasured(verdicts, open_dataset(prepared / sets.test).schema)
+    return unmeasured | {name: {**gap, **state(verdicts[name])} for name, gap in gaps.items()}
 
 
-def accepted_only(transferred: Path, params: EvaluateParams) -> Any:  # noqa: ANN401
+def accepted_only(transferred: Path, params: EvaluateParams) -> LabelledImages | None:
     """The accepted rows of a transferred set; None where too few are left to learn from."""
     dataset = open_dataset(transferred)
     table = dataset.table()
@@ -95,9 +115,7 @@ def accepted_only(transferred: Path, params: EvaluateParams) -> Any:  # noqa: AN
     if len(ids) < MIN_ACCEPTED:
         return None
     labels = dataset.labels().loc[ids, list(params.labels)].reset_index(drop=True)
-    return type(labelled_images(transferred, params.labels, None, 1))(
-        images=dataset.images(ids), labels=labels
-    )
+    return LabelledImages(images=dataset.images(ids), labels=labels)
 
 
 MIN_ACCEPTED = 100
@@ -118,18 +136,27 @@ def draw_samples(model: Model, num: int, seed: int) -> PixelBatch:
 
 @task(cache_policy=NO_CACHE)
 def judge(scores: dict[str, Any], transferred: Path, quality: QualityParams) -> dict[str, Any]:
-    """Whether a child passes the gate, and every reason against it."""
-    gains = [label["gain"] for label in scores["labels"].values()]
+    """Whether a child passes the gate, and every reason against it.
+
+    Labels that the transfer itself calls lost reach no user, so their gain is not asked for.
+    """
+    offered = [label for label in scores["labels"].values() if label["transferable"]]
     checks = judge_child(
-        distance=next(value for name, value in scores.items() if name.startswith("fd_")),
+        distance=frechet_of(scores),
+        start_distance=frechet_of(scores["references"]["parent"]),
         accepted_share=open_dataset(transferred).table()["accepted"].to_numpy().mean().item(),
-        gains=[gain for gain in gains if gain is not None],
-        max_fd=quality.max_fd,
+        gains=[label["gain"] for label in offered if label["gain"] is not None],
+        max_fd_ratio=quality.max_fd_ratio,
         min_accepted=quality.min_accepted,
         min_gain=quality.min_gain,
     )
     reasons = [check.reason for check in checks if not check.is_met]
     return {"passed": not reasons, "reasons": reasons}
+
+
+def frechet_of(scores: dict[str, Any]) -> float:
+    """The Fréchet distance among figures, whichever extractor it was measured with."""
+    return next(value for name, value in scores.items() if name.startswith("fd_"))
 
 
 @task(cache_policy=NO_CACHE)

@@ -14,36 +14,35 @@ from prefect.cache_policies import NO_CACHE
 from stylealign.data.dataset import open_dataset
 from stylealign.errors import CheckpointError
 from stylealign.images import PixelBatch, encode_png
-from stylealign.metrics.readers import fit_reader, load_reader
+from stylealign.metrics.readers import load_reader
 from stylealign.params import EvaluateParams
 from tasks.devices import compute
 from tasks.layout import artifact
-from tasks.progress import progress
-from tasks.readers import labelled_images
+from tasks.readers import train_reader
 from tasks.registry import CHALLENGER, CHAMPION, NUM_PROBES, registered_name
-
-READABLE = ("class", "multilabel", "continuous", "ordinal")
-"""Types of label that a reader reads; points, boxes and masks it leaves alone."""
+from tasks.verdicts import read_verdicts
 
 
 @task(cache_policy=NO_CACHE)
-def save_reader(params: EvaluateParams, child: str, transferred: Path, num_threads: int) -> Path:
-    """Fit the reader that users get: the data route's, on all rows and all transferred labels."""
-    schema = open_dataset(transferred).schema
-    known = {name: spec for name, spec in schema.items() if spec.type in READABLE}
-    rows = labelled_images(transferred, list(known), None)
+def save_reader(
+    params: EvaluateParams, child: str, transferred: Path, num_threads: int
+) -> Path | None:
+    """Fit the reader that users get: the data route's, on all rows.
+
+    It learns only labels that come through in the child; None where none does.
+    """
+    names = [name for name, verdict in read_verdicts(transferred).items() if verdict.transferable]
+    if not names:
+        return None
     folder = artifact("evaluate", child) / "reader"
-    with (
-        compute(num_threads),
-        progress(f"reader of {child}", params.num_steps, unit="steps") as bar,
-    ):
-        fit_reader(
-            rows.images,
-            rows.labels,
-            known,
-            seed=params.seeds[0],
+    with compute(num_threads):
+        train_reader(
+            transferred,
+            names,
+            split=None,
             num_steps=params.num_steps,
-            on_step=lambda _step: bar.advance(),
+            seed=params.seeds[0],
+            description=f"reader of {child}",
         ).save(folder)
     return folder
 

@@ -37,10 +37,16 @@ def labelled_images(
 
 
 def train_reader(
-    folder: Path, labels: Sequence[str], *, num_steps: int, seed: int, description: str
+    folder: Path,
+    labels: Sequence[str],
+    *,
+    split: str | None = "train",
+    num_steps: int,
+    seed: int,
+    description: str,
 ) -> Reader:
-    """A reader of a data set's labels, fitted on its training split."""
-    known = labelled_images(folder, labels, "train")
+    """A reader of a data set's labels, fitted on one split; None = on all rows."""
+    known = labelled_images(folder, labels, split)
     schema = choose_schema(open_dataset(folder), labels)
     with progress(description, num_steps, unit="steps") as bar:
         return fit_reader(

@@ -33,9 +33,9 @@ from tasks.inversion import open_model, row_seed, train_encoder
 from tasks.layout import ChildPlaces
 from tasks.readers import choose_schema, train_reader
 from tasks.translation import as_latents, labelled_codes
-from tasks.verdicts import write_verdicts
+from tasks.verdicts import write_calibration, write_verdicts
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Raised whenever this stage would give other bytes for the same input."""
 
 
@@ -55,10 +55,12 @@ def fit_instruments(
             num_steps=params.reader_steps,
             seed=params.seed,
             description="reader of the parent's domain",
-        ).save(places.scratch / "reader")
+        ).save(places.instruments / "reader")
         settings = invert.model_copy(update={"encoder_kimg": params.encoder_kimg})
         network = open_model(places.child, device)
-        train_encoder(network, settings, "encoder of the child").save(places.scratch / "encoder")
+        train_encoder(network, settings, "encoder of the child").save(
+            places.instruments / "encoder"
+        )
 
 
 @task(cache_policy=NO_CACHE)
@@ -69,7 +71,7 @@ def transfer_labels(
     moved = open_dataset(places.translated)
     given = pd.DataFrame(moved.labels(), columns=list(params.labels)).reset_index(drop=True)
     with compute(num_threads):
-        confidence = judge_labels(params, places, moved, given, device)
+        confidence, calibration = judge_labels(params, places, moved, given, device)
     origin, configs = moved.table(), [open_model(p, "cpu").config for p in places.models]
     table = build_table(
         origin["parent_id"].tolist(), given, origin["psnr"].to_numpy(),
@@ -81,6 +83,7 @@ def transfer_labels(
     rows = pd.concat([kept, table], axis=1)
     manifest = write_set(moved, rows, confidence.labels, params, places.transferred)
     write_verdicts(confidence.labels, places.transferred)
+    write_calibration(calibration, places.transferred)
     return manifest
 
 
@@ -90,19 +93,20 @@ def judge_labels(
     moved: ImageDataset,
     given: pd.DataFrame,
     device: str,
-) -> Confidence:
+) -> tuple[Confidence, Calibration]:
     """What the child's pixels say about each given label, once they were led back to the parent."""
     parent, child = (open_model(path, device) for path in places.models)
-    reader = load_reader(places.scratch / "reader")
+    reader = load_reader(places.instruments / "reader")
     guess = parent_encoder(places.codes, parent)
     calibration = calibrate(params, places.codes, places.images, parent, guess, reader)
     cycle = read_cycle(
-        moved.images(), child, parent, load_encoder(places.scratch / "encoder", child), reader,
+        moved.images(), child, parent, load_encoder(places.instruments / "encoder", child), reader,
         seeds=[row_seed(params.seed, name) for name in moved.ids()],
         num_steps=params.cycle_steps, batch_size=params.batch_size,
     )  # fmt: skip
     schema, rng = choose_schema(moved, params.labels), np.random.default_rng(params.seed)
-    return score_confidence(given, cycle.readings, calibration, schema, rng=rng)
+    confidence = score_confidence(given, cycle.readings, calibration, schema, rng=rng)
+    return confidence, calibration
 
 
 def calibrate(

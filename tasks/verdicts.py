@@ -6,9 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from stylealign.transfer import LabelTransfer
+from stylealign.metrics.calibration import CalibrationFigures
+from stylealign.transfer import Calibration, LabelTransfer
 
 VERDICTS_FILE: Final = "labels.json"
+CALIBRATION_FILE: Final = "calibration.json"
 NOT_MEASURED: Final = (
     "gap_closed", "low", "high", "gain", "gain_low", "gain_high",
     "source_only", "transfer", "oracle",
@@ -27,23 +29,40 @@ def read_verdicts(folder: Path) -> dict[str, LabelTransfer]:
     return {name: LabelTransfer(**verdict) for name, verdict in table.items()}
 
 
+def write_calibration(calibration: Calibration, folder: Path) -> None:
+    """Write how far the confidence could be believed on the parent's hold-outs."""
+    table = {name: label.held_out.model_dump() for name, label in calibration.items()}
+    (folder / CALIBRATION_FILE).write_text(json.dumps(table, indent=2) + "\n", "utf-8")
+
+
+def read_calibration(folder: Path) -> dict[str, CalibrationFigures]:
+    """How far the confidence of each label could be believed on the parent's hold-outs."""
+    table = json.loads((folder / CALIBRATION_FILE).read_text("utf-8"))
+    return {name: CalibrationFigures.model_validate(figures) for name, figures in table.items()}
+
+
 def kept_shares(folder: Path) -> dict[str, float]:
     """The share of each label's agreement that is left in the child, as metrics of a record."""
     return {f"kept.{name}": verdict.kept for name, verdict in read_verdicts(folder).items()}
 
 
-def describe_unmeasured(folder: Path, measurable: Iterable[str]) -> dict[str, dict[str, Any]]:
+def describe_unmeasured(
+    verdicts: Mapping[str, LabelTransfer], measurable: Iterable[str]
+) -> dict[str, dict[str, Any]]:
     """Entries for transferred labels that no real child image has: a verdict and no figures.
 
     A label that is not transferable either is marked as a negative control.
     """
-    entries: dict[str, dict[str, Any]] = {}
-    for name, verdict in read_verdicts(folder).items():
-        if name not in set(measurable):
-            reason = "real images of the child have no such label"
-            entries[name] = dict.fromkeys(NOT_MEASURED) | {
-                "reason": f"{reason}; {verdict.reason}" if verdict.reason else reason,
-                "transferable": verdict.transferable,
-                "control": not verdict.transferable,
-            }
-    return entries
+    reason = "real images of the child have no such label"
+    return {
+        name: dict.fromkeys(NOT_MEASURED)
+        | state(verdict)
+        | {"reason": reason, "control": not verdict.transferable}
+        for name, verdict in verdicts.items()
+        if name not in set(measurable)
+    }
+
+
+def state(verdict: LabelTransfer) -> dict[str, Any]:
+    """The verdict as figures of an evaluation carry it."""
+    return {"transferable": verdict.transferable, "not_transferable_because": verdict.reason}

@@ -15,6 +15,7 @@ import yaml
 import stylealign
 from flows.cli import Stage, app
 from stylealign.params import Params
+from tasks.reports import UNRELATED
 
 ROOT = Path(__file__).parents[1]
 STAGES = sorted(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
@@ -51,6 +52,12 @@ def test_a_stage_watches_no_section_but_its_own_and_those_it_judges_by():
 
     assert all(stage in watched for stage, watched in sections.items())
     assert not {"project", "refresh"} & set().union(*sections.values())
+
+
+def test_the_page_is_stale_once_a_section_that_it_shows_changes():
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+    assert set(graph["report"]["params"]) == set(Params.model_fields) - UNRELATED
 
 
 @pytest.mark.parametrize("command", COMMANDS)

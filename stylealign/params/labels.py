@@ -47,6 +47,8 @@ class EvaluateParams(Section):
     """Images that each arm learns from."""
     num_steps: Count
     """Optimisation steps of each arm."""
+    latent_steps: Count
+    """Descent steps that lead a real child image back to a code, for the latent route."""
     seeds: tuple[Seed, ...] = Field(min_length=1)
     """One model per arm and seed."""
     feature_extractor: str
@@ -60,8 +62,9 @@ class EvaluateParams(Section):
 class QualityParams(Section):
     """What a child must reach before the alias `champion` moves to it."""
 
-    max_fd: float = Field(gt=0)
-    """Greatest Fréchet distance to the child's data, by the evaluation's extractor."""
+    max_fd_ratio: float = Field(gt=0)
+    """Greatest Fréchet distance of the child's samples to its data, divided by that of the
+    parent's samples to the same data: 1 is where the fine-tuning began."""
     min_accepted: Share
     """Smallest share of accepted rows in the transferred set."""
     min_gain: float

@@ -1,5 +1,6 @@
 """Shapes of the metrics files, as far as a page shows them."""
 
+from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -41,6 +42,8 @@ class LabelFigures(_Figures):
     source_variant: str = ""
     control: bool = False
     """A label without visible counterpart in the child: it must not transfer."""
+    transferable: bool = True
+    """What the transfer itself says of the label."""
     routes: dict[str, RouteFigures] = Field(default_factory=dict)
     num_test: int | None = None
     num_seeds: int | None = None
@@ -72,6 +75,8 @@ class ChildFigures(BaseModel):
     labels: dict[str, LabelFigures] = Field(default_factory=dict)
     confidence: dict[str, dict[str, Calibration]] = Field(default_factory=dict)
     """Per label, as `parent` (hold-outs that it was calibrated on) and `child`."""
+    references: dict[str, dict[str, Number]] = Field(default_factory=dict)
+    """Image quality of the parent's samples, and of further real images, by the same measures."""
 
     @property
     def image_quality(self) -> dict[str, float]:
@@ -82,8 +87,16 @@ class ChildFigures(BaseModel):
     @property
     def distance(self) -> float | None:
         """The Fréchet distance, by whichever extractor it was measured."""
-        names = [name for name in self.image_quality if name.startswith(("fd_", "fid"))]
-        return self.image_quality[names[0]] if names else None
+        return _distance(self.image_quality)
+
+    @property
+    def start_distance(self) -> float | None:
+        """The same distance of the parent's samples, where the fine-tuning began."""
+        return _distance(self.references.get("parent", {}))
+
+
+def _distance(figures: Mapping[str, Number]) -> float | None:
+    return next((x for name, x in figures.items() if name.startswith(("fd_", "fid"))), None)
 
 
 def _is_number(value: object) -> bool:

@@ -129,13 +129,15 @@ def check_child(sources: Sources, child: str) -> tuple[Check, ...]:
     """The demands of the gate on a child; what is not measured yet is not demanded."""
     figures = sources.evaluations.get(child, ChildFigures())
     controls = control_labels(sources, child)
-    gains = [f.gain for name, f in figures.labels.items() if name not in controls]
+    offered = [f for name, f in figures.labels.items() if f.transferable and name not in controls]
+    gains = [label.gain for label in offered]
     gate = sources.gate
     return judge_child(
         distance=figures.distance,
+        start_distance=figures.start_distance,
         accepted_share=accepted_share(sources, child),
         gains=[gain for gain in gains if gain is not None],
-        max_fd=gate.max_fd,
+        max_fd_ratio=gate.max_fd_ratio,
         min_accepted=gate.min_accepted,
         min_gain=gate.min_gain,
     )

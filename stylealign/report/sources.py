@@ -42,7 +42,7 @@ class ChildSources:
 class Gate:
     """What a child must reach; see section `quality` of params.yaml."""
 
-    max_fd: float
+    max_fd_ratio: float
     min_accepted: float
     min_gain: float
 

@@ -110,9 +110,15 @@ def small_params() -> dict:
     tree["translate"] |= {"shard_size": 64}
     tree["transfer"] |= {"reader_steps": 2, "encoder_kimg": 0.064, "cycle_steps": 1}
     tree["analyze"] |= {"num_samples": 8, "reader_steps": 2, "num_reset_samples": 4}
-    tree["evaluate"] |= {"num_train": 60, "num_steps": 2, "seeds": [0], "num_features": 8}
+    tree["evaluate"] |= {
+        "num_train": 60,
+        "num_steps": 2,
+        "latent_steps": 1,
+        "seeds": [0],
+        "num_features": 8,
+    }
     tree["analyze"]["num_bootstrap"] = tree["evaluate"]["num_bootstrap"] = 10
-    tree["quality"] = {"max_fd": 1e6, "min_accepted": 0.0, "min_gain": -10.0}
+    tree["quality"] = {"max_fd_ratio": 1e6, "min_accepted": 0.0, "min_gain": -10.0}
     return tree
 
 

@@ -100,7 +100,7 @@ def test_results_that_the_gate_refuses_fail_loudly_and_are_not_pushed(scheduled)
     known = count_ends(scheduled)
     tree = small_params()
     tree["refresh"] = {"commit": True, "push": True}
-    tree["quality"]["max_fd"] = 1e-6
+    tree["quality"]["max_fd_ratio"] = 1e-6
     write_params(scheduled, tree)
 
     kind, name, message = next_end(scheduled, known)

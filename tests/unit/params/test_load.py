@@ -61,7 +61,7 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path):
         (("prepare", "people", "resolution"), 48, "prepare.people: resolution must be a power"),
         (("prepare", "people", "split"), {"train": 1, "val": 1, "test": 0}, "add up to 1"),
         (("invert", "dataset"), "dogs", "invert.dataset is 'dogs', but prepare has only"),
-        (("quality", "max_fd"), float("nan"), "quality.max_fd"),
+        (("quality", "max_fd_ratio"), float("nan"), "quality.max_fd_ratio"),
         (("train_child", "Cats!"), {}, "train_child.Cats!"),
     ],
 )

@@ -145,7 +145,7 @@ def test_the_gate_names_everything_that_speaks_against_a_child(
 
     assert page.verdicts[0].tone == "bad"
     assert (
-        "Fréchet distance to real images is 200.00, expected at most 100.00"
+        "Fréchet distance to real images, child over parent is 1.31, expected at most 0.50"
         in page.verdicts[0].detail
     )
 
