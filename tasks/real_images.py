@@ -1,6 +1,7 @@
 """What real child images say: rightness of transferred labels, and the latent route to them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from prefect import task
@@ -19,7 +20,7 @@ from tasks.layout import ChildPlaces
 from tasks.readers import train_reader
 from tasks.verdicts import read_calibration
 
-Measured = dict[str, dict[str, CalibrationFigures]]
+Measured = dict[str, dict[str, dict[str, Any]]]
 """Per label, as `parent` (hold-outs that it was calibrated on) and `child`."""
 
 
@@ -29,14 +30,15 @@ def measure_confidence(
 ) -> Measured:
     """Stated confidence against what a reader of true child labels says of the same images."""
     measured: Measured = {
-        name: {"parent": figures} for name, figures in read_calibration(places.transferred).items()
+        name: {"parent": figures.model_dump()}
+        for name, figures in read_calibration(places.transferred).items()
     }
     if places.name not in params.children:
         return measured
     with compute(num_threads):
         reader = fit_judge(params, params.children[places.name], prepared)
     for name, figures in judge_rows(reader, places.transferred).items():
-        measured.setdefault(name, {})["child"] = figures
+        measured.setdefault(name, {})["child"] = figures.model_dump()
     return measured
 
 

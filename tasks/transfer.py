@@ -104,9 +104,24 @@ def judge_labels(
         seeds=[row_seed(params.seed, name) for name in moved.ids()],
         num_steps=params.cycle_steps, batch_size=params.batch_size,
     )  # fmt: skip
+    real = read_real(params, places, child, parent, reader)
     schema, rng = choose_schema(moved, params.labels), np.random.default_rng(params.seed)
-    confidence = score_confidence(given, cycle.readings, calibration, schema, rng=rng)
+    confidence = score_confidence(given, cycle.readings, calibration, schema, rng=rng, real=real)
     return confidence, calibration
+
+
+def read_real(
+    params: TransferParams, places: ChildPlaces, child: Model, parent: Model, reader: Reader
+) -> pd.DataFrame:
+    """What the parent's reader finds in real child images, led back like the drawn ones."""
+    real = open_dataset(places.real)
+    ids = real.ids("train")[: params.num_witnesses]
+    encoder = load_encoder(places.instruments / "encoder", child)
+    return read_cycle(
+        real.images(ids), child, parent, encoder, reader,
+        seeds=[row_seed(params.seed, name) for name in ids],
+        num_steps=params.cycle_steps, batch_size=params.batch_size,
+    ).readings  # fmt: skip
 
 
 def calibrate(

@@ -22,6 +22,8 @@ class TransferParams(Section):
     """Descent steps that lead a child image back to a code."""
     num_calibration: Count
     """Parent hold-outs, redrawn by the parent, that confidence is calibrated on."""
+    num_witnesses: Count
+    """Real child images that are led back too; fewer than 50 prove nothing and are not heard."""
     batch_size: Count
     shard_size: Count
     seed: Seed

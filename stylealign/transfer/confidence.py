@@ -1,6 +1,6 @@
 """Confidence of transferred labels, from child pixels and the parent's calibration alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from stylealign.transfer.evidence import (
     is_missing,
     measure_evidence,
 )
+from stylealign.transfer.witness import MIN_SPREAD, Spread, measure_spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class LabelTransfer:
     high: float
     kept: float
     """Share of the parent's own cycle agreement that is left, in [0, 1]."""
+    real_spread: float | None = None
+    """Spread of the readings of real child images over that of the drawn ones; None unmeasured."""
     transferable: bool
     reason: str
     """Why not; empty where it is transferable."""
@@ -53,6 +56,7 @@ def score_confidence(
     schema: LabelSchema,
     *,
     rng: np.random.Generator,
+    real: pd.DataFrame | None = None,
     min_kept: float = 0.3,
     num_bootstrap: int = 200,
 ) -> Confidence:
@@ -62,18 +66,25 @@ def score_confidence(
     row shows that. So the whole set is asked first which share of the agreement is `kept`; a row
     is then right with the calibrated probability in that share of cases, else by chance. A label
     is transferable if even the lower bound of what is kept reaches `min_kept`.
+
+    `real` holds readings of real child images, led back like the drawn ones. A label whose
+    readings lie still there is no attribute of the child's domain, whatever trace of it the child
+    draws (`measure_spread`): it is not transferable, and its confidence is chance.
     """
     given = given.reset_index(drop=True)
     evidence = measure_evidence(given, cycle, schema)
+    seen = {} if real is None else measure_spread(cycle, real, schema, rng=rng)
     labels: dict[str, LabelTransfer] = {}
     columns: dict[str, np.ndarray] = {}
     for name, spec in schema.items():
         ceiling = calibration[name].cycle_agreement
-        labels[name] = judge_label(
+        verdict = judge_label(
             column_of(given, name), column_of(cycle, name), spec, ceiling,
             rng=rng, min_kept=min_kept, num_bootstrap=num_bootstrap,
         )  # fmt: skip
-        kept = labels[name].kept
+        labels[name] = hear_witness(verdict, seen.get(name))
+        is_unseen = verdict.transferable and not labels[name].transferable
+        kept = 0.0 if is_unseen else verdict.kept
         probability = calibration[name].apply(evidence[name].to_numpy(np.float64))
         columns[name] = kept * probability + (1 - kept) * chance_of(column_of(given, name), spec)
         columns[name][is_missing(column_of(given, name))] = np.nan
@@ -108,6 +119,21 @@ def judge_label(
     return LabelTransfer(
         agreement=value, low=low, high=high, kept=kept, transferable=is_kept, reason=reason
     )
+
+
+def hear_witness(verdict: LabelTransfer, seen: Spread | None) -> LabelTransfer:
+    """Add what real child images show; it can only speak against a label."""
+    if seen is None:
+        return verdict
+    heard = replace(verdict, real_spread=seen.share)
+    if seen.high >= MIN_SPREAD or not verdict.transferable:
+        return heard
+    reason = (
+        f"readings of real images of the child spread {seen.share:.2f} (at most {seen.high:.2f}) "
+        f"times as far as those of drawn ones, expected at least {MIN_SPREAD:g}: the child draws "
+        "a trace of the label that its domain does not have"
+    )
+    return replace(heard, transferable=False, reason=reason)
 
 
 def _row_means(table: pd.DataFrame, columns: list[str]) -> Float[np.ndarray, " N"]:

@@ -130,6 +130,38 @@ def test_a_label_without_correspondence_is_not_transferable(calibration):
     np.testing.assert_allclose(confidence.confidence, carried)
 
 
+def test_a_trace_that_real_images_never_show_is_no_label_of_the_childs_domain(calibration):
+    rng = np.random.default_rng(6)
+    given, others = draw_labels(400, rng), draw_labels(200, rng)
+    others["hair"], others["yaw"] = "red", others["yaw"] / 4  # real images vary less in both
+    others["glasses"] = np.where(rng.random(200) < 0.9, "yes", "no")  # another prevalence
+    cycle = read_labels(given, rng)
+
+    deaf = score_confidence(given, cycle, calibration, SCHEMA, rng=rng)
+    heard = score_confidence(given, cycle, calibration, SCHEMA, rng=rng, real=others)
+
+    assert all(label.transferable for label in deaf.labels.values())
+    transferable = {name: label.transferable for name, label in heard.labels.items()}
+    assert transferable == {"yaw": False, "glasses": True, "hair": False}
+    assert heard.labels["hair"].real_spread == 0.0
+    assert heard.labels["yaw"].real_spread == pytest.approx(0.25, abs=0.03)
+    assert "its domain does not have" in heard.labels["hair"].reason
+    np.testing.assert_allclose(heard.by_label["hair"], chance_of(given["hair"], SCHEMA["hair"]))
+    np.testing.assert_allclose(heard.by_label["glasses"], deaf.by_label["glasses"], atol=0.02)
+
+
+def test_few_real_images_are_not_heard(calibration):
+    rng = np.random.default_rng(7)
+    given, others = draw_labels(200, rng), draw_labels(49, rng).assign(hair="red")
+
+    confidence = score_confidence(
+        given, read_labels(given, rng), calibration, SCHEMA, rng=rng, real=others
+    )
+
+    assert confidence.labels["hair"].transferable
+    assert confidence.labels["hair"].real_spread is None
+
+
 def test_where_nothing_comes_through_no_row_is_trusted(calibration):
     rng = np.random.default_rng(3)
     given = draw_labels(400, rng)
