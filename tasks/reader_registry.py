@@ -29,12 +29,14 @@ def save_reader(
 ) -> Path | None:
     """Fit the reader that users get: the data route's, on all rows.
 
-    It learns only labels that come through in the child; None where none does.
+    It learns only labels that come through in the child; None, and an empty output, where none
+    does.
     """
     names = [name for name, verdict in read_verdicts(transferred).items() if verdict.transferable]
+    folder = artifact("evaluate", child) / "reader"
+    folder.parent.mkdir(parents=True, exist_ok=True)
     if not names:
         return None
-    folder = artifact("evaluate", child) / "reader"
     with compute(num_threads):
         train_reader(
             transferred,
