@@ -175,9 +175,12 @@ class AliasFreeSynthesis(nn.Module):
         noise: str = "const",
         noise_maps: dict[str, Tensor] | None = None,
         taps: dict[str, Tensor] | None = None,
+        precision: str = "float32",
     ) -> Images:
         """Images of the codes, nominally in [-1, 1]; arguments as in `draw`."""
-        return self.draw(self.styles(w_plus), noise=noise, noise_maps=noise_maps, taps=taps)
+        return self.draw(
+            self.styles(w_plus), noise=noise, noise_maps=noise_maps, taps=taps, precision=precision
+        )
 
     def draw(
         self,
@@ -186,13 +189,19 @@ class AliasFreeSynthesis(nn.Module):
         noise: str = "const",
         noise_maps: dict[str, Tensor] | None = None,
         taps: dict[str, Tensor] | None = None,
+        precision: str = "float32",
     ) -> Images:
         """Images of style-space codes.
 
         These networks have no noise inputs, so `noise` and `noise_maps` change nothing; a dict
         given as `taps` receives the feature map of each layer by name.
+
+        Raises: ValueError if the precision is another than float32.
         """
         del noise, noise_maps
+        if precision != "float32":
+            message = f"StyleGAN3 is drawn in float32 only, got precision {precision!r}"
+            raise ValueError(message)
         x = self.input(styles["input"])
         for name, layer in self.layers.items():
             x = layer(x, styles[name])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stylealign.models.convolution import conv3x3
 from stylealign.models.initial import standard_normal
 from stylealign.models.operators import (
     LRELU_GAIN,
@@ -84,10 +85,12 @@ class EqualizedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve, filtered and halved with `is_down`, and rectify."""
         size = self.weight.shape[-1]
-        weight = self.weight * self.weight_gain
-        bias = None if self.bias is None else self.bias * self.bias_gain
-        if not self.is_down:
-            x = F.conv2d(x, weight, bias, padding=size // 2)
+        weight = (self.weight * self.weight_gain).to(x.dtype)
+        bias = None if self.bias is None else (self.bias * self.bias_gain).to(x.dtype)
+        if not self.is_down and size == 3:
+            x = conv3x3(x, weight, bias)
+        elif not self.is_down:
+            x = F.conv2d(x, weight, bias)
         elif size == 1:
             x = F.conv2d(downsample(x, self.kernel), weight, bias)
         else:
@@ -139,18 +142,27 @@ class StyledConv(nn.Module):
         demodulation = (
             LRELU_GAIN * torch.addmm(style.new_tensor(1e-8), style.square(), power.t()).rsqrt()
         )
-        x = x * style[:, :, None, None]
+        x = x * style.to(x.dtype)[:, :, None, None]
+        weight = self.weight.to(x.dtype)
         if self.is_up:
-            x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)
+            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
             x = blur(x, self.kernel, padding=1)
         else:
-            x = F.conv2d(x, self.weight, padding=1)
-        shift = self.bias[:, None, None] * LRELU_GAIN
-        noise_map = self._noise(x, noise)
-        if noise_map is not None:
-            shift = shift + noise_map * LRELU_GAIN
-        x = torch.addcmul(shift, x, demodulation[:, :, None, None])
+            x = conv3x3(x, weight)
+        shift = self._shift(x, noise).to(x.dtype)
+        x = torch.addcmul(shift, x, demodulation.to(x.dtype)[:, :, None, None])
         return scaled_leaky_relu(x, clamp=self.clamp)
+
+    def _shift(self, x: Tensor, noise: str | Tensor) -> Tensor:
+        """Bias and noise, in the memory order of the activations that they are added to."""
+        bias = self.bias * LRELU_GAIN
+        noise_map = self._noise(x, noise)
+        if noise_map is None:
+            return bias[:, None, None]
+        noise_map = noise_map * LRELU_GAIN
+        if x.is_contiguous():
+            return bias[:, None, None] + noise_map
+        return (noise_map.movedim(-3, -1) + bias).movedim(-1, -3)
 
     def _noise(self, x: Tensor, noise: str | Tensor) -> Tensor | None:
         if self.noise_strength is None or (isinstance(noise, str) and noise == "none"):
@@ -160,11 +172,13 @@ class StyledConv(nn.Module):
         if noise == "random":
             size = (x.shape[0], 1, self.resolution, self.resolution)
             return torch.randn(size, device=x.device, dtype=x.dtype) * self.noise_strength
-        return self.noise_const * self.noise_strength
+        return self.noise_const[None] * self.noise_strength
 
 
 class ToRGB(nn.Module):
     """Styled 1x1 convolution to image channels, written as a batched matrix product.
+
+    The image is float32, whatever the type of the activations.
 
     Shapes: x [N, in, H, W], style [N, in] -> [N, img_channels, H, W].
     """
@@ -182,6 +196,9 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """This resolution's contribution to the image."""
         weight = self.weight.flatten(1) * (style * self.weight_gain)[:, None, :]
-        image = torch.baddbmm(self.bias[:, None], weight, x.flatten(2))
+        if x.dtype == torch.float32:
+            image = torch.baddbmm(self.bias[:, None], weight, x.flatten(2))
+        else:
+            image = torch.bmm(weight.to(x.dtype), x.flatten(2)).float() + self.bias[:, None]
         image = image.unflatten(2, x.shape[2:])
         return image if self.clamp is None else image.clamp(-self.clamp, self.clamp)

@@ -145,3 +145,45 @@ def test_exported_programs_draw_equal_images_for_any_batch():
     result = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert result.returncode == 0, result.stderr
+
+
+def wide_model(resolution: int = 32) -> Model:
+    torch.manual_seed(0)
+    channels = dict.fromkeys((4, 8, 16, 32), 128)
+    model = Model.new(ModelConfig(resolution=resolution, z_dim=16, w_dim=16, channels=channels))
+    with torch.no_grad():
+        for name, parameter in model.generator.synthesis.named_parameters():
+            if name.endswith("noise_strength"):
+                parameter.fill_(0.3)
+    return model
+
+
+@pytest.mark.parametrize("noise", ["const", "none", "maps"])
+def test_layers_of_another_memory_order_add_the_same_noise(noise, rng, monkeypatch):
+    """Wide layers hand on channels-last activations; the noise must land on its own pixels."""
+    synthesis = wide_model().generator.synthesis
+    w_plus = torch.randn(2, 8, 16, generator=rng)
+    options = {"noise": noise}
+    if noise == "maps":
+        maps = {"b32.conv1": torch.randn(2, 1, 32, 32, generator=rng)}
+        options = {"noise_maps": maps}
+
+    with torch.no_grad():
+        images = synthesis(w_plus, **options)
+        monkeypatch.setattr("stylealign.models.convolution._MIN_CHANNELS", 10**6)
+        expected = synthesis(w_plus, **options)
+
+    assert not torch.equal(images, expected)
+    assert (images - expected).abs().max() < 5e-5
+
+
+def test_bfloat16_draws_the_same_image_but_for_its_rounding(rng):
+    synthesis = wide_model().generator.synthesis
+    w_plus = torch.randn(4, 8, 16, generator=rng)
+
+    with torch.no_grad():
+        exact, rounded = synthesis(w_plus), synthesis(w_plus, precision="bfloat16")
+
+    assert rounded.dtype == torch.float32
+    error = (rounded - exact).square().mean().sqrt() / exact.std()
+    assert 1e-4 < error < 0.02

@@ -1,0 +1,1 @@
+"""Our networks against those that people use now, with the same weights and in one process."""

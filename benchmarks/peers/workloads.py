@@ -1,0 +1,119 @@
+"""What is timed: a drawing, a step of an inversion, and the parts of a training iteration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.peers.contenders import Contender
+
+R1_INTERVAL = 16
+"""Training iterations per R1 penalty, the official lazy regularisation."""
+
+Step = Callable[[], Tensor]
+"""Does the work once; images, gradient or loss that it returns are equal for all contenders."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What all contenders get.
+
+    Shapes: z [N, z_dim], real [N, 3, R, R].
+    """
+
+    z: Tensor
+    real: Tensor
+
+
+def draw_inputs(batch: int, resolution: int, z_dim: int = 512) -> Inputs:
+    """Random codes and images."""
+    rng = torch.Generator().manual_seed(1)
+    z = torch.randn(batch, z_dim, generator=rng)
+    return Inputs(z, torch.randn(batch, 3, resolution, resolution, generator=rng).clamp(-1, 1))
+
+
+def forward(contender: Contender, inputs: Inputs) -> Step:
+    """From z to images, without gradients."""
+
+    @torch.no_grad()
+    def step() -> Tensor:
+        return contender.draw(contender.map_codes(inputs.z), False)
+
+    return step
+
+
+def inversion_step(contender: Contender, inputs: Inputs) -> Step:
+    """Images of w_plus, their squared error, and its gradient at w_plus."""
+    with torch.no_grad():
+        start = contender.map_codes(inputs.z)
+    variables = [start.clone().requires_grad_()]
+    if not contender.freezes_weights:
+        variables += parameters_drawn_with(contender.generator)
+
+    def step() -> Tensor:
+        images = contender.draw(variables[0], False)
+        loss = (images - inputs.real).square().mean()
+        return torch.autograd.grad(loss, variables)[0]
+
+    return step
+
+
+def parameters_drawn_with(generator: nn.Module) -> list[nn.Parameter]:
+    """Weights that a drawing from w_plus uses: all but the mapping's."""
+    return [p for n, p in generator.named_parameters() if not n.startswith(("mapping", "style"))]
+
+
+def generator_step(contender: Contender, inputs: Inputs) -> Step:
+    """One step of the generator against the discriminator."""
+    optimizer = _optimizer(contender.generator)
+
+    def step() -> Tensor:
+        images = contender.draw(contender.map_codes(inputs.z), True)
+        loss = F.softplus(-contender.judge(images)).mean()
+        return _descend(loss, optimizer)
+
+    return step
+
+
+def discriminator_step(contender: Contender, inputs: Inputs) -> Step:
+    """One step of the discriminator on real images and new fakes."""
+    optimizer = _optimizer(contender.discriminator)
+
+    def step() -> Tensor:
+        with torch.no_grad():
+            fake = contender.draw(contender.map_codes(inputs.z), True)
+        loss = F.softplus(contender.judge(fake)).mean()
+        loss = loss + F.softplus(-contender.judge(inputs.real)).mean()
+        return _descend(loss, optimizer)
+
+    return step
+
+
+def r1_step(contender: Contender, inputs: Inputs) -> Step:
+    """One step of the discriminator down its R1 penalty, through its second derivative."""
+    optimizer = _optimizer(contender.discriminator)
+
+    def step() -> Tensor:
+        real = inputs.real.clone().requires_grad_()
+        logits = contender.judge(real)
+        (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+        return _descend(gradient.square().sum(dim=[1, 2, 3]).mean(), optimizer)
+
+    return step
+
+
+def _optimizer(network: nn.Module) -> torch.optim.Adam:
+    """Adam as in the official recipe, at a rate that leaves the weights where they are."""
+    return torch.optim.Adam(network.parameters(), lr=1e-9, betas=(0.0, 0.99), foreach=True)
+
+
+def _descend(loss: Tensor, optimizer: torch.optim.Adam) -> Tensor:
+    parameters: list[nn.Parameter] = optimizer.param_groups[0]["params"]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach()
