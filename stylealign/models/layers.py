@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stylealign.models.convolution import conv3x3
+from stylealign.models.convolution import conv3x3, tap_power, upconv3x3
 from stylealign.models.initial import standard_normal
 from stylealign.models.operators import (
     LRELU_GAIN,
@@ -138,15 +138,14 @@ class StyledConv(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, noise: str | Tensor) -> Tensor:
         """Convolve under a style; `noise` is its map, or "const", "random" or "none"."""
-        power = self.weight.square().sum(dim=[2, 3])
+        power = tap_power(self.weight)
         demodulation = (
             LRELU_GAIN * torch.addmm(style.new_tensor(1e-8), style.square(), power.t()).rsqrt()
         )
         x = x * style.to(x.dtype)[:, :, None, None]
         weight = self.weight.to(x.dtype)
         if self.is_up:
-            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-            x = blur(x, self.kernel, padding=1)
+            x = blur(upconv3x3(x, weight), self.kernel, padding=1)
         else:
             x = conv3x3(x, weight)
         shift = self._shift(x, noise).to(x.dtype)
