@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help venv demo results test test-slow lint format clean
+.PHONY: help venv demo results bench test test-slow lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list.
@@ -28,6 +28,10 @@ results: $(STAMP)  ## The longer runs behind every figure in the docs: many hour
 	$(BIN)/python -m benchmarks.recipes
 	@echo "figures: build/results/metrics/*.json, report: build/results/artifacts/report/index.html,"
 	@echo "table of recipes: printed above, runs in build/recipes/*.json"
+
+bench: $(STAMP)  ## Time the networks against peers: make bench PEERS=DIR, a folder with their checkouts.
+	@test -n "$(PEERS)" || { echo "name the folder of the checkouts: make bench PEERS=DIR"; exit 2; }
+	$(BIN)/python -m benchmarks.peers --peers "$(PEERS)"
 
 test: $(STAMP)  ## The quick suite: laws, golden data, one real pass of each flow.
 	$(BIN)/python -m pytest

@@ -35,7 +35,7 @@ class Contender:
     """Images of w_plus, with the constant noise or, asked for with True, random noise."""
     judge: Callable[[Tensor], Tensor]
     is_trainable: bool = True
-    """Whether the setting is also one to train in; else it is left out there."""
+    """Whether the setting is also one to train in."""
     freezes_weights: bool = True
     """Whether an inversion takes no gradient of the weights."""
 
@@ -143,7 +143,7 @@ def _rosinality(
     def draw(w_plus: Tensor, is_random: bool, *, is_fused: bool) -> Tensor:
         for module in G.modules():
             if isinstance(module, networks.ModulatedConv2d):
-                module.fused = is_fused
+                vars(module)["fused"] = is_fused
         return G([w_plus], input_is_latent=True, randomize_noise=is_random)[0]
 
     for is_fused, is_frozen in ((True, False), (True, True), (False, True)):
@@ -157,7 +157,7 @@ def _rosinality(
             map_codes=map_codes,
             draw=partial(draw, is_fused=is_fused),
             judge=D,
-            is_trainable=is_frozen != is_fused,
+            is_trainable=is_frozen,
             freezes_weights=is_frozen,
         )
 

@@ -117,3 +117,14 @@ def _descend(loss: Tensor, optimizer: torch.optim.Adam) -> Tensor:
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach()
+
+
+WORKLOADS: dict[str, Callable[[Contender, Inputs], Step]] = {
+    "forward": forward,
+    "inversion step": inversion_step,
+    "generator step": generator_step,
+    "discriminator step": discriminator_step,
+    "R1 step": r1_step,
+}
+TRAINING = {"generator step": 1.0, "discriminator step": 1.0, "R1 step": 1 / R1_INTERVAL}
+"""What a training iteration consists of, and how often."""

@@ -13,6 +13,7 @@ from stylealign.inversion.objective import Objective
 from stylealign.inversion.start import to_sphere
 from stylealign.models import Generator
 from stylealign.models.latents import Images, Labels
+from stylealign.models.synthesis import Precision
 
 _WARM_UP = 0.05
 _RAMP_DOWN = 0.25
@@ -49,6 +50,8 @@ class Descent:
     seeds: Sequence[int]
     noise_maps: NoiseMaps
     use_noise_optimization: bool
+    precision: Precision = "float32"
+    """Type of activations while descending; what is reported is drawn in float32."""
 
     def run(self, codes: Tensor, on_step: Callable[[int], None] | None = None) -> Solution:
         """Descend from the codes."""
@@ -102,16 +105,22 @@ class Descent:
         rows = [torch.randn(codes.shape[1:], generator=rng) for rng in rngs]
         return torch.stack(rows).to(codes.device) * scale
 
-    def _draw(self, variables: list[Tensor], names: list[str], jitter: Tensor | None) -> Images:
+    def _draw(
+        self,
+        variables: list[Tensor],
+        names: list[str],
+        jitter: Tensor | None,
+        precision: Precision,
+    ) -> Images:
         codes = variables[0] if jitter is None else variables[0] + jitter
         w_plus = self.generator.to_w_plus(codes, self.objective.space, self.c)
         maps = self.noise_maps | dict(zip(names, variables[1:], strict=True))
-        return self.generator.synthesis(w_plus, noise_maps=maps)
+        return self.generator.synthesis(w_plus, noise_maps=maps, precision=precision)
 
     def _measure(
         self, variables: list[Tensor], names: list[str], jitter: Tensor | None
     ) -> Float[Tensor, " N"]:
-        images = self._draw(variables, names, jitter)
+        images = self._draw(variables, names, jitter, self.precision)
         return self.objective.measure(images, variables[0], variables[1:])
 
     def _update(
@@ -137,7 +146,7 @@ class Descent:
         normalize_noise_(variables[1:])
 
     def _solve(self, best: "_Best", names: list[str]) -> Solution:
-        images = self._draw(best.variables, names, None)
+        images = self._draw(best.variables, names, None, "float32")
         error = images - self.objective.images
         return Solution(
             codes=best.variables[0],

@@ -80,8 +80,8 @@ class _Winograd(Function):
         return _convolve(x, weight)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
-        x, weight = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
+        (gradient,), (x, weight) = grad_outputs, ctx.saved_tensors
         needs_x, needs_weight = ctx.needs_input_grad
         return (
             conv3x3(gradient, _turned(weight)) if needs_x else None,
@@ -98,8 +98,8 @@ class _WeightGradient(Function):
         return _correlate(gradient, x)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
-        gradient, x = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
+        (cotangent,), (gradient, x) = grad_outputs, ctx.saved_tensors
         needs_gradient, needs_x = ctx.needs_input_grad
         return (
             conv3x3(x, cotangent) if needs_gradient else None,

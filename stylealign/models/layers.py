@@ -144,10 +144,8 @@ class StyledConv(nn.Module):
         )
         x = x * style.to(x.dtype)[:, :, None, None]
         weight = self.weight.to(x.dtype)
-        if self.is_up:
-            x = blur(upconv3x3(x, weight), self.kernel, padding=1)
-        else:
-            x = conv3x3(x, weight)
+        is_up = self.is_up
+        x = blur(upconv3x3(x, weight), self.kernel, padding=1) if is_up else conv3x3(x, weight)
         shift = self._shift(x, noise).to(x.dtype)
         x = torch.addcmul(shift, x, demodulation.to(x.dtype)[:, :, None, None])
         return scaled_leaky_relu(x, clamp=self.clamp)
