@@ -19,6 +19,7 @@ _WARM_UP = 0.05
 _RAMP_DOWN = 0.25
 _JITTER_END = 0.75
 _LATE = 0.9
+_EXACT_FROM = 0.85
 _BETAS = (0.9, 0.99)
 
 
@@ -51,7 +52,8 @@ class Descent:
     noise_maps: NoiseMaps
     use_noise_optimization: bool
     precision: Precision = "float32"
-    """Type of activations while descending; what is reported is drawn in float32."""
+    """Type of activations in the first 85 % of the steps; the last ones take float32, so that
+    the descent does not end at the noise of rounded drawings."""
 
     def run(self, codes: Tensor, on_step: Callable[[int], None] | None = None) -> Solution:
         """Descend from the codes."""
@@ -66,7 +68,10 @@ class Descent:
         rngs = [torch.Generator().manual_seed(seed) for seed in self.seeds]
         for step in range(self.num_steps):
             jitter = self._draw_jitter(codes, step, rngs)
-            losses = self._measure(variables, names, jitter)
+            precision = self._precision_at(step)
+            if step > 0 and precision != self._precision_at(step - 1):
+                best.forget()
+            losses = self._measure(variables, names, jitter, precision)
             if jitter is None:
                 best.keep(variables, losses)
             if step == math.floor(_LATE * self.num_steps):
@@ -75,7 +80,7 @@ class Descent:
             if on_step is not None:
                 on_step(step)
         with torch.no_grad():
-            best.keep(variables, self._measure(variables, names, None))
+            best.keep(variables, self._measure(variables, names, None, "float32"))
             return self._solve(best, names)
 
     def _own_noise(self, num: int) -> NoiseMaps:
@@ -117,10 +122,18 @@ class Descent:
         maps = self.noise_maps | dict(zip(names, variables[1:], strict=True))
         return self.generator.synthesis(w_plus, noise_maps=maps, precision=precision)
 
+    def _precision_at(self, step: int) -> Precision:
+        is_early = step < math.floor(_EXACT_FROM * self.num_steps)
+        return self.precision if is_early else "float32"
+
     def _measure(
-        self, variables: list[Tensor], names: list[str], jitter: Tensor | None
+        self,
+        variables: list[Tensor],
+        names: list[str],
+        jitter: Tensor | None,
+        precision: Precision,
     ) -> Float[Tensor, " N"]:
-        images = self._draw(variables, names, jitter, self.precision)
+        images = self._draw(variables, names, jitter, precision)
         return self.objective.measure(images, variables[0], variables[1:])
 
     def _update(
@@ -181,6 +194,10 @@ class _Best:
         self.losses = torch.where(is_better, losses, self.losses)
         for kept, variable in zip(self.variables, variables, strict=True):
             kept[is_better] = variable.detach()[is_better]
+
+    def forget(self) -> None:
+        """Compare anew from here: losses of another precision are no measure."""
+        self.losses = torch.full_like(self.losses, math.inf)
 
     def mark_late(self) -> None:
         self.late_losses = self.losses

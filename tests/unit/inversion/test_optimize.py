@@ -233,3 +233,17 @@ def test_a_generator_that_draws_nan_is_reported(samples):
 
     with pytest.raises(DivergenceError, match="not finite"):
         invert(samples, broken, num_steps=1)
+
+
+def test_a_descent_in_bfloat16_ends_as_near_and_reports_what_float32_draws(parent, samples):
+    exact, rounded = (
+        invert(samples, parent, space="w_plus", num_steps=40, precision=precision)
+        for precision in ("float32", "bfloat16")
+    )
+
+    with torch.no_grad():
+        error = parent.generator.synthesis(rounded.latents.codes) - samples
+
+    assert not torch.equal(exact.latents.codes, rounded.latents.codes)
+    assert (rounded.psnr - exact.psnr).mean() > -0.5
+    assert torch.allclose(rounded.mse, error.square().mean(dim=(1, 2, 3)), rtol=1e-3)
