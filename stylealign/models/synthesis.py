@@ -121,6 +121,9 @@ class Synthesis(nn.Module):
             if block.const is not None:
                 batch = styles[f"{block_name}.conv1"].shape[0]
                 x = block.const.to(dtype).expand(batch, -1, -1, -1)
+                if x.is_cuda and dtype != torch.float32:
+                    # The order that tensor cores read; every layer keeps it.
+                    x = x.contiguous(memory_format=torch.channels_last)
             for layer_name in block.layer_names[:-1]:
                 name = f"{block_name}.{layer_name}"
                 x = getattr(block, layer_name)(x, styles[name], maps.get(name, noise))
