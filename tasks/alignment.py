@@ -27,9 +27,9 @@ from stylealign.metrics.readers import Reader
 from stylealign.params import AnalyzeParams, EvaluateParams
 from tasks.devices import compute
 from tasks.inversion import open_model
-from tasks.metrics import draw_samples
 from tasks.progress import progress
 from tasks.readers import choose_schema, labelled_images, train_reader
+from tasks.samples import draw_samples
 from tasks.translation import as_latents, labelled_codes
 
 MIN_DIRECTION_ROWS = 30

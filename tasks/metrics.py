@@ -5,19 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stylealign.data.dataset import open_dataset
-from stylealign.images import PixelBatch, to_uint8
+from stylealign.images import PixelBatch
 from stylealign.metrics import frechet_distance, kernel_distance, precision_recall
 from stylealign.metrics.arms import LabelledImages
 from stylealign.metrics.distances import FeatureMatrix
 from stylealign.metrics.features import extract_features, load_extractor, metric_name
 from stylealign.metrics.gap import measure_gap
 from stylealign.metrics.quality import judge_child
-from stylealign.models import Model
 from stylealign.params import EvaluateParams, QualityParams
 from tasks.devices import compute
 from tasks.inversion import open_model
@@ -25,9 +23,8 @@ from tasks.layout import ChildPlaces
 from tasks.progress import progress
 from tasks.readers import choose_schema, labelled_images
 from tasks.real_images import read_latent
+from tasks.samples import draw_samples
 from tasks.verdicts import describe_unmeasured, read_verdicts, state
-
-SAMPLE_BATCH = 100
 
 
 @task(cache_policy=NO_CACHE)
@@ -120,18 +117,6 @@ def accepted_only(transferred: Path, params: EvaluateParams) -> LabelledImages |
 
 MIN_ACCEPTED = 100
 """Fewer accepted rows teach nothing."""
-
-
-def draw_samples(model: Model, num: int, seed: int) -> PixelBatch:
-    """Images of random codes, psi 1."""
-    rng = torch.Generator().manual_seed(seed)
-    parts: list[PixelBatch] = []
-    for start in range(0, num, SAMPLE_BATCH):
-        z = torch.randn(min(SAMPLE_BATCH, num - start), model.config.z_dim, generator=rng)
-        with torch.no_grad():
-            w_plus = model.generator.mapping(z.to(model.generator.w_avg))
-            parts.append(to_uint8(model.generator.synthesis(w_plus)))
-    return np.concatenate(parts)
 
 
 @task(cache_policy=NO_CACHE)

@@ -22,9 +22,13 @@ from stylealign.transfer import (
     Calibration,
     Confidence,
     LabelTransfer,
+    Presence,
     build_table,
     fit_calibration,
+    fit_readers,
+    measure_presence,
     read_cycle,
+    read_with,
     score_confidence,
 )
 from stylealign.translation import translate
@@ -32,10 +36,11 @@ from tasks.devices import compute
 from tasks.inversion import open_model, row_seed, train_encoder
 from tasks.layout import ChildPlaces
 from tasks.readers import choose_schema, train_reader
+from tasks.samples import draw_samples
 from tasks.translation import as_latents, labelled_codes
 from tasks.verdicts import write_calibration, write_verdicts
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Raised whenever this stage would give other bytes for the same input."""
 
 
@@ -104,24 +109,32 @@ def judge_labels(
         seeds=[row_seed(params.seed, name) for name in moved.ids()],
         num_steps=params.cycle_steps, batch_size=params.batch_size,
     )  # fmt: skip
-    real = read_real(params, places, child, parent, reader)
+    presence = look_for_labels(params, moved, given, child, open_dataset(places.real))
     schema, rng = choose_schema(moved, params.labels), np.random.default_rng(params.seed)
-    confidence = score_confidence(given, cycle.readings, calibration, schema, rng=rng, real=real)
+    confidence = score_confidence(
+        given, cycle.readings, calibration, schema, rng=rng, presence=presence
+    )
     return confidence, calibration
 
 
-def read_real(
-    params: TransferParams, places: ChildPlaces, child: Model, parent: Model, reader: Reader
-) -> pd.DataFrame:
-    """What the parent's reader finds in real child images, led back like the drawn ones."""
-    real = open_dataset(places.real)
-    ids = real.ids("train")[: params.num_witnesses]
-    encoder = load_encoder(places.instruments / "encoder", child)
-    return read_cycle(
-        real.images(ids), child, parent, encoder, reader,
-        seeds=[row_seed(params.seed, name) for name in ids],
-        num_steps=params.cycle_steps, batch_size=params.batch_size,
-    ).readings  # fmt: skip
+def look_for_labels(
+    params: TransferParams,
+    moved: ImageDataset,
+    given: pd.DataFrame,
+    child: Model,
+    real: ImageDataset,
+) -> dict[str, Presence]:
+    """Whether real child images show the labels, as far as readers of transferred ones see."""
+    schema, ids = choose_schema(moved, params.labels), real.ids("train")[: params.num_witnesses]
+    readers = fit_readers(
+        moved.images(), given, schema, num_steps=params.reader_steps, seed=params.seed
+    )
+    return measure_presence(
+        read_with(readers, draw_samples(child, len(ids), params.seed)),
+        read_with(readers, real.images(ids)),
+        schema,
+        rng=np.random.default_rng(params.seed),
+    )
 
 
 def calibrate(

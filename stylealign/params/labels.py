@@ -23,7 +23,8 @@ class TransferParams(Section):
     num_calibration: Count
     """Parent hold-outs, redrawn by the parent, that confidence is calibrated on."""
     num_witnesses: Count
-    """Real child images that are led back too; fewer than 50 prove nothing and are not heard."""
+    """Real child images, and as many drawn ones, on which readers of the transferred labels are
+    compared; fewer than 50 prove nothing and are not heard."""
     batch_size: Count
     shard_size: Count
     seed: Seed

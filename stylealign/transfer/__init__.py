@@ -4,6 +4,7 @@ from stylealign.transfer.calibration import Calibration, LabelCalibration, fit_c
 from stylealign.transfer.confidence import Confidence, LabelTransfer, score_confidence
 from stylealign.transfer.cycle import Cycle, LedBack, lead_back, read_cycle
 from stylealign.transfer.evidence import measure_evidence, measure_rightness
+from stylealign.transfer.presence import Presence, fit_readers, measure_presence, read_with
 from stylealign.transfer.table import build_table
 
 __all__ = [
@@ -13,11 +14,15 @@ __all__ = [
     "LabelCalibration",
     "LabelTransfer",
     "LedBack",
+    "Presence",
     "build_table",
     "fit_calibration",
+    "fit_readers",
     "lead_back",
     "measure_evidence",
+    "measure_presence",
     "measure_rightness",
     "read_cycle",
+    "read_with",
     "score_confidence",
 ]

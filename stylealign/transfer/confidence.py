@@ -1,5 +1,6 @@
 """Confidence of transferred labels, from child pixels and the parent's calibration alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from stylealign.transfer.evidence import (
     is_missing,
     measure_evidence,
 )
-from stylealign.transfer.witness import MIN_SPREAD, Spread, measure_spread
+from stylealign.transfer.presence import MIN_PRESENT, Presence, absent_reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,10 @@ class LabelTransfer:
     high: float
     kept: float
     """Share of the parent's own cycle agreement that is left, in [0, 1]."""
-    real_spread: float | None = None
-    """Spread of the readings of real child images over that of the drawn ones; None unmeasured."""
+    present: float | None = None
+    """Of two readers' agreement on drawn images, what is left on real ones; None unmeasured."""
+    present_low: float | None = None
+    """Lower end of its 95 % interval."""
     transferable: bool
     reason: str
     """Why not; empty where it is transferable."""
@@ -56,7 +59,7 @@ def score_confidence(
     schema: LabelSchema,
     *,
     rng: np.random.Generator,
-    real: pd.DataFrame | None = None,
+    presence: Mapping[str, Presence] | None = None,
     min_kept: float = 0.3,
     num_bootstrap: int = 200,
 ) -> Confidence:
@@ -67,13 +70,13 @@ def score_confidence(
     is then right with the calibrated probability in that share of cases, else by chance. A label
     is transferable if even the lower bound of what is kept reaches `min_kept`.
 
-    `real` holds readings of real child images, led back like the drawn ones. A label whose
-    readings lie still there is no attribute of the child's domain, whatever trace of it the child
-    draws (`measure_spread`): it is not transferable, and its confidence is chance.
+    `presence` says how far real child images show each label (`measure_presence`). A label that
+    they do not surely show by half is no attribute of the child's domain, whatever trace of it
+    the child draws: it is not transferable, and its confidence is chance.
     """
     given = given.reset_index(drop=True)
     evidence = measure_evidence(given, cycle, schema)
-    seen = {} if real is None else measure_spread(cycle, real, schema, rng=rng)
+    seen = presence or {}
     labels: dict[str, LabelTransfer] = {}
     columns: dict[str, np.ndarray] = {}
     for name, spec in schema.items():
@@ -121,19 +124,14 @@ def judge_label(
     )
 
 
-def hear_witness(verdict: LabelTransfer, seen: Spread | None) -> LabelTransfer:
+def hear_witness(verdict: LabelTransfer, seen: Presence | None) -> LabelTransfer:
     """Add what real child images show; it can only speak against a label."""
     if seen is None:
         return verdict
-    heard = replace(verdict, real_spread=seen.share)
-    if seen.high >= MIN_SPREAD or not verdict.transferable:
+    heard = replace(verdict, present=seen.share, present_low=seen.low)
+    if seen.low >= MIN_PRESENT or not verdict.transferable:
         return heard
-    reason = (
-        f"readings of real images of the child spread {seen.share:.2f} (at most {seen.high:.2f}) "
-        f"times as far as those of drawn ones, expected at least {MIN_SPREAD:g}: the child draws "
-        "a trace of the label that its domain does not have"
-    )
-    return replace(heard, transferable=False, reason=reason)
+    return replace(heard, transferable=False, reason=absent_reason(seen))
 
 
 def _row_means(table: pd.DataFrame, columns: list[str]) -> Float[np.ndarray, " N"]:
