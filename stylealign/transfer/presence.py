@@ -18,7 +18,7 @@ from stylealign.transfer.evidence import agreement, as_numbers, column_of
 MIN_PRESENT: Final = 0.5
 """Share of readers' agreement on drawn images that must surely be left on real ones.
 
-Half, set before any child was judged by it.
+Half; labels that are there keep nearly all (`docs/pipeline.md`).
 """
 MIN_WITNESSES: Final = 50
 """Fewer real images prove nothing by what they do not show."""
