@@ -116,6 +116,8 @@ class Fact:
     value: str
     share: float | None = None
     is_hash: bool = False
+    note: str = ""
+    """Why the value is not to be used; it is then drawn faintly."""
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,11 @@ class LabelFigures(_Figures):
     gain_high: Number = None
     score: str = ""
     source_variant: str = ""
-    control: bool = False
-    """A label without visible counterpart in the child: it must not transfer."""
     transferable: bool = True
-    """What the transfer itself says of the label."""
+    """What the transfer says of the label, without any child label."""
+    not_transferable_because: str = ""
+    control: bool = False
+    """A label that is not transferable, and that no real child image has either."""
     routes: dict[str, RouteFigures] = Field(default_factory=dict)
     num_test: int | None = None
     num_seeds: int | None = None
@@ -73,10 +74,10 @@ class ChildFigures(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     labels: dict[str, LabelFigures] = Field(default_factory=dict)
+    references: dict[str, dict[str, Number]] = Field(default_factory=dict)
+    """The same distances of the parent's samples (`parent`) and of other real images (`real`)."""
     confidence: dict[str, dict[str, Calibration]] = Field(default_factory=dict)
     """Per label, as `parent` (hold-outs that it was calibrated on) and `child`."""
-    references: dict[str, dict[str, Number]] = Field(default_factory=dict)
-    """Image quality of the parent's samples, and of further real images, by the same measures."""
 
     @property
     def image_quality(self) -> dict[str, float]:
@@ -87,15 +88,15 @@ class ChildFigures(BaseModel):
     @property
     def distance(self) -> float | None:
         """The Fréchet distance, by whichever extractor it was measured."""
-        return _distance(self.image_quality)
+        return _frechet(self.image_quality)
 
     @property
     def start_distance(self) -> float | None:
         """The same distance of the parent's samples, where the fine-tuning began."""
-        return _distance(self.references.get("parent", {}))
+        return _frechet(self.references.get("parent", {}))
 
 
-def _distance(figures: Mapping[str, Number]) -> float | None:
+def _frechet(figures: Mapping[str, Number]) -> float | None:
     return next((x for name, x in figures.items() if name.startswith(("fd_", "fid"))), None)
 
 

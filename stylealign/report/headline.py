@@ -2,14 +2,27 @@
 
 from collections.abc import Iterator
 
+from stylealign.metrics.gap import HEADLINE_SEEDS
 from stylealign.metrics.quality import Check, judge_child
 from stylealign.report.columns import flags, mean, numbers
-from stylealign.report.content import Block, Cell, Column, Fact, Section, Table, Text, missing
+from stylealign.report.content import (
+    Block,
+    Cell,
+    Column,
+    Fact,
+    Section,
+    Table,
+    Text,
+    Tone,
+    missing,
+)
 from stylealign.report.figures import ChildFigures, LabelFigures
 from stylealign.report.formatting import MINUS, NO_NUMBER, number, percent, plural, ranged, words
 from stylealign.report.sources import Sources
 
-CONTROL = "no correspondence, expected not to transfer"
+LOST = "does not transfer"
+UNMEASURED = "not measured: real images have no such label"
+ROUTES = ("data", "filtered", "latent", "combined")
 SCORE_NAMES = {
     "balanced_accuracy": "balanced accuracy",
     "1 - mae / mae_constant": f"1 {MINUS} MAE ratio",
@@ -26,6 +39,7 @@ def describe_headline(sources: Sources) -> Section:
             continue
         if figures.labels:
             blocks.append(arms_table(sources, child, figures))
+            blocks.extend(lost_table(child, figures))
             blocks.extend(routes_table(child, figures))
         else:
             text = f"There are no real labelled {child} images, so no gap can be measured."
@@ -42,24 +56,40 @@ def describe_headline(sources: Sources) -> Section:
 
 
 def arms_table(sources: Sources, child: str, figures: ChildFigures) -> Table:
-    """One row per label; labels that cannot transfer stand below, marked."""
-    controls = control_labels(sources, child)
-    rows = [_arms_row(n, f, n in controls) for n, f in figures.labels.items() if n not in controls]
-    for name in sorted(controls):
-        measured = figures.labels.get(name)
-        rows.append(
-            _arms_row(name, measured, True) if measured else _unmeasured_row(sources, child, name)
-        )
+    """One row per label; labels that do not transfer, or that nobody could score, stand below."""
+    names = [*figures.labels, *(unmeasured_labels(sources, child) - set(figures.labels))]
+    apart = lost_labels(figures) | unmeasured_labels(sources, child)
+    rows = [
+        _arms_row(sources, child, name, figures.labels.get(name))
+        for name in sorted(names, key=lambda name: (name in apart, names.index(name)))
+    ]
     titles = ("source only", "transfer", "oracle", "gap closed", "gain")
     columns = (Column("label", is_number=False), *(Column(title) for title in titles))
-    example = next(iter(figures.labels.values()))
-    scale = [plural(count, noun) for count, noun in (
-        (example.num_test, "test image"), (example.num_seeds, "seed")) if count]  # fmt: skip
-    caption = f"Labels carried to {child}" + (f": {', '.join(scale)}" if scale else "")
-    return Table(caption, columns, tuple(rows))
+    return Table(f"Labels carried to {child}" + _scale(figures), columns, tuple(rows))
 
 
-def _arms_row(name: str, figures: LabelFigures, is_control: bool) -> tuple[Cell, ...]:
+def _scale(figures: ChildFigures) -> str:
+    """How much stands behind the figures, and whether that is enough to quote them."""
+    measured = [label for label in figures.labels.values() if label.num_test]
+    if not measured:
+        return ""
+    num_seeds = measured[0].num_seeds or 0
+    scale = f": {plural(measured[0].num_test or 0, 'test image')}, {plural(num_seeds, 'seed')}"
+    is_quotable = num_seeds >= HEADLINE_SEEDS
+    return scale + ("" if is_quotable else f" (to quote a figure takes {HEADLINE_SEEDS})")
+
+
+def _arms_row(
+    sources: Sources, child: str, name: str, figures: LabelFigures | None
+) -> tuple[Cell, ...]:
+    is_lost = figures is not None and not figures.transferable
+    badge = LOST if is_lost else UNMEASURED if name in unmeasured_labels(sources, child) else ""
+    tone: Tone = "control" if badge else "plain"
+    if figures is None or figures.transfer is None:
+        dash = Cell(NO_NUMBER, tone="muted")
+        why = figures.reason if figures and figures.reason else UNMEASURED
+        head = Cell(words(name), badge=badge, tone=tone)
+        return (head, dash, dash, dash, Cell("null", why, "muted"), dash)
     gap = ranged(figures.gap_closed, figures.low, figures.high, scale=(-0.25, 1.0))
     if figures.gap_closed is None:
         gap = Cell("null", figures.reason or "", "muted")
@@ -68,8 +98,7 @@ def _arms_row(name: str, figures: LabelFigures, is_control: bool) -> tuple[Cell,
     )
     score = SCORE_NAMES.get(figures.score, figures.score)
     return (
-        Cell(words(name), score, badge=CONTROL if is_control else "",
-             tone="control" if is_control else "plain"),
+        Cell(words(name), score, badge=badge, tone=tone),
         Cell(number(figures.source_only), words(figures.source_variant)),
         Cell(number(figures.transfer)),
         Cell(number(figures.oracle)),
@@ -78,25 +107,29 @@ def _arms_row(name: str, figures: LabelFigures, is_control: bool) -> tuple[Cell,
     )  # fmt: skip
 
 
-def _unmeasured_row(sources: Sources, child: str, name: str) -> tuple[Cell, ...]:
-    reason, transferred = "real images of the child have no such label", sources.transferred(child)
-    column = f"confidence.{name}"
-    if transferred is not None and column in transferred.table():
-        stated = number(mean(numbers(transferred.table(), column)))
-        reason += f"; the set states a confidence of {stated} on average"
-    dash = Cell(NO_NUMBER, tone="muted")
-    head = Cell(words(name), badge=CONTROL, tone="control")
-    return (head, dash, dash, dash, Cell("null", reason, "muted"), dash)
+def lost_table(child: str, figures: ChildFigures) -> Iterator[Table]:
+    """Labels that the transfer itself calls lost, and by what it knows."""
+    lost = {name: figures.labels[name] for name in figures.labels if name in lost_labels(figures)}
+    if lost:
+        rows = tuple(
+            (Cell(words(name), tone="control"), Cell(label.not_transferable_because))
+            for name, label in lost.items()
+        )
+        columns = (Column("label", is_number=False), Column("what was found", is_number=False))
+        yield Table(f"Do not use in {child}: labels that do not come through", columns, rows)
 
 
 def routes_table(child: str, figures: ChildFigures) -> Iterator[Table]:
     """Every route beside the headline one, where there are several."""
-    names = list(dict.fromkeys(route for f in figures.labels.values() for route in f.routes))
+    known = dict.fromkeys(route for f in figures.labels.values() for route in f.routes)
+    names = sorted(known, key=lambda name: ROUTES.index(name) if name in ROUTES else len(ROUTES))
     if len(names) < 2:
         return
     columns = (Column("label", is_number=False), *(Column(words(name)) for name in names))
     rows: list[tuple[Cell, ...]] = []
     for label, scores in figures.labels.items():
+        if not scores.routes:
+            continue
         cells = [Cell(words(label))]
         for name in names:
             route = scores.routes.get(name)
@@ -128,9 +161,7 @@ def gate_table(sources: Sources, child: str) -> Table:
 def check_child(sources: Sources, child: str) -> tuple[Check, ...]:
     """The demands of the gate on a child; what is not measured yet is not demanded."""
     figures = sources.evaluations.get(child, ChildFigures())
-    controls = control_labels(sources, child)
-    offered = [f for name, f in figures.labels.items() if f.transferable and name not in controls]
-    gains = [label.gain for label in offered]
+    gains = [label.gain for label in figures.labels.values() if label.transferable]
     gate = sources.gate
     return judge_child(
         distance=figures.distance,
@@ -169,15 +200,15 @@ def describe_key_figures(sources: Sources) -> tuple[Fact, ...]:
         share = percent(accepted / max(1, len(transferred)))
         facts.append(Fact(f"accepted labelled images of {child}, {share} of all", f"{accepted:,}"))
     figures = sources.evaluations.get(child, ChildFigures())
-    controls = control_labels(sources, child)
-    gaps = [f.gap_closed for name, f in figures.labels.items() if name not in controls]
+    gaps = [label.gap_closed for label in figures.labels.values() if label.transferable]
     closed = sorted(gap for gap in gaps if gap is not None)
     if closed:
         ends = dict.fromkeys((number(closed[0]), number(closed[-1])))
         text = f"gap closed, over {plural(len(closed), 'label')} with a gap"
         facts.append(Fact(text, " to ".join(ends)))
-    if figures.distance is not None:
-        facts.append(Fact("Fréchet distance to real images", number(figures.distance, 1)))
+    if figures.distance is not None and figures.start_distance:
+        text = f"of the parent's Fréchet distance to real {child} is left"
+        facts.append(Fact(text, percent(figures.distance / figures.start_distance)))
     codes = sources.code_table
     if codes is not None:
         facts.append(
@@ -186,14 +217,17 @@ def describe_key_figures(sources: Sources) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def control_labels(sources: Sources, child: str) -> set[str]:
-    """Labels without counterpart: marked so, or unknown to the real labelled child images."""
-    figures = sources.evaluations.get(child, ChildFigures())
-    controls = {name for name, label in figures.labels.items() if label.control}
+def lost_labels(figures: ChildFigures) -> set[str]:
+    """Labels that the transfer says do not come through."""
+    return {name for name, label in figures.labels.items() if not label.transferable}
+
+
+def unmeasured_labels(sources: Sources, child: str) -> set[str]:
+    """Labels of the transferred set that the real labelled child images do not have."""
     transferred, test = sources.transferred(child), sources.test_set(child)
-    if transferred is not None and test is not None:
-        controls |= set(transferred.schema) - set(test.schema)
-    return controls
+    if transferred is None or test is None:
+        return set()
+    return set(transferred.schema) - set(test.schema)
 
 
 def accepted_share(sources: Sources, child: str) -> float | None:

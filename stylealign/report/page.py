@@ -33,7 +33,7 @@ MAX_BYTES: Final = 5_000_000
 SIDES: Final = (256, 128, 96, 64, 32)
 """Largest side of an image on the page; smaller ones are tried until the page is small enough."""
 
-SHOWN_SIDE: Final = 96
+SHOWN_SIDE: Final = 128
 """Small images are shown about this large, by a whole factor so that pixels stay square."""
 
 SECTIONS: Final = (

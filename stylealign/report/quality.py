@@ -12,7 +12,7 @@ from stylealign.report.content import (
     Text,
     missing,
 )
-from stylealign.report.figures import Calibration
+from stylealign.report.figures import Calibration, ChildFigures
 from stylealign.report.formatting import NO_NUMBER, number, plural, significant, words
 from stylealign.report.sources import Sources
 
@@ -25,6 +25,12 @@ MEANINGS = {
 }
 
 
+REFERENCES = {
+    "parent": "the parent's samples, where fine-tuning began",
+    "real": "other real images, the least to reach",
+}
+
+
 def describe_image_quality(sources: Sources) -> Section:
     """Distances between generated and real child images."""
     lead = (
@@ -32,31 +38,41 @@ def describe_image_quality(sources: Sources) -> Section:
         "the feature extractor and the number of images, since a figure means nothing without "
         "them; only figures of the same name can be compared."
     )
-    children = [name for name in sources.children if name in sources.evaluations]
-    if not children:
-        block = missing("Image quality is", "evaluate")
-        return Section("quality", "Image quality", lead, (block,))
-    quality = {child: sources.evaluations[child].image_quality for child in children}
-    names = list(dict.fromkeys(name for figures in quality.values() for name in figures))
+    blocks: list[Block] = []
+    for child in sources.children:
+        if child in sources.evaluations:
+            blocks.append(quality_table(child, sources.evaluations[child]))
+        else:
+            blocks.append(missing(f"Image quality of {child} is", "evaluate"))
+    return Section("quality", "Image quality", lead, tuple(blocks))
+
+
+def quality_table(child: str, figures: ChildFigures) -> Table:
+    """Every distance, between where the fine-tuning began and the least it could reach."""
+    references = {name: title for name, title in REFERENCES.items() if name in figures.references}
     rows: list[tuple[Cell, ...]] = []
-    for name in names:
+    for name, value in figures.image_quality.items():
         direction, meaning = MEANINGS.get(name.split("_")[0], ("", ""))
-        values = (Cell(significant(quality[child].get(name))) for child in children)
-        rows.append((Cell(name, meaning), *values, Cell(direction, tone="muted")))
+        beside = (
+            Cell(significant(figures.references[reference].get(name)), tone="muted")
+            for reference in references
+        )
+        head = Cell(name, meaning)
+        rows.append((head, Cell(significant(value)), *beside, Cell(direction, tone="muted")))
     columns = (
         Column("figure", is_number=False),
-        *(Column(child) for child in children),
+        Column(f"samples of {child}"),
+        *(Column(title) for title in references.values()),
         Column("", is_number=False),
     )
-    table = Table("Generated against real images", columns, tuple(rows))
-    return Section("quality", "Image quality", lead, (table,))
+    return Table(f"Against real images of {child}", columns, tuple(rows))
 
 
 def describe_calibration(sources: Sources) -> Section:
     """Stated confidence against what came true, in the parent and in the child."""
     lead = (
         "Confidence is the probability that a transferred label holds for the child image. It is "
-        "calibrated on parent images held out for that, and measured on child images where real "
+        "calibrated on parent images held out for that, and measured in the child where real "
         "labels exist: on the dashed line it says what comes true, below it claims too much."
     )
     blocks: list[Block] = []

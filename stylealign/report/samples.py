@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 
 from stylealign.data.dataset import ImageDataset
-from stylealign.data.labels import LabelSchema
 from stylealign.images import Pixels, to_uint8
 from stylealign.models import Latents, Model
 from stylealign.report.columns import flags, select
@@ -120,7 +119,7 @@ def inversion_cards(
         cards.append(
             Card(
                 tuple((title, Picture(pixels, f"{title}, {name}")) for title, pixels in pictures),
-                label_facts(row, dataset.schema),
+                label_facts(row, dataset),
                 title=f"{number(row['reconstruction'], 1)} dB",
                 verdict=words(str(row["reject_reason"])) if not bool(row["accepted"]) else "",
                 tone="plain" if bool(row["accepted"]) else "bad",
@@ -148,8 +147,8 @@ def describe_transferred(sources: Sources) -> Section:
     """A page of the product itself: child images with the labels they were given."""
     lead = (
         "A page of the data set as its users get it. Meters show the confidence that a label "
-        "holds for this image; rows below the thresholds are kept in the set, marked as not "
-        "accepted."
+        "holds for this image; faint labels do not transfer and are not to be used. Rows below "
+        "the thresholds are kept in the set, marked as not accepted."
     )
     blocks: list[Block] = []
     for child in sources.children:
@@ -164,7 +163,7 @@ def describe_transferred(sources: Sources) -> Section:
         cards = tuple(
             Card(
                 (("", Picture(pixels, f"{child} image {row['id']}")),),
-                label_facts(row, dataset.schema),
+                label_facts(row, dataset),
                 title=percent(float(row["confidence"])),
             )
             for pixels, row in zip(
@@ -182,14 +181,25 @@ def describe_confidence(table: pd.DataFrame) -> str:
     return "The percentage is the confidence of the row."
 
 
-def label_facts(row: Mapping[Hashable, Any], schema: LabelSchema) -> tuple[Fact, ...]:
-    """The labels of a row, each with its own confidence where there is one."""
+def label_facts(row: Mapping[Hashable, Any], dataset: ImageDataset) -> tuple[Fact, ...]:
+    """The labels of a row with their confidence; those that do not transfer stand last."""
+    lost = lost_labels(dataset)
     facts: list[Fact] = []
-    for name, spec in schema.items():
+    for name, spec in sorted(dataset.schema.items(), key=lambda item: item[0] in lost):
+        text = label_text(row[f"{LABEL}{name}"], spec)
+        if name in lost:
+            facts.append(Fact(words(name), text, note="does not transfer"))
+            continue
         share = row.get(f"{CONFIDENCE}{name}")
         known = None if share is None or pd.isna(share) else float(share)
-        facts.append(Fact(words(name), label_text(row[f"{LABEL}{name}"], spec), known))
+        facts.append(Fact(words(name), text, known))
     return tuple(facts)
+
+
+def lost_labels(dataset: ImageDataset) -> set[str]:
+    """Labels that the transferred set itself calls lost."""
+    lost = dataset.manifest.lineage.get("labels_not_transferable")
+    return set(lost) if isinstance(lost, dict) else set()
 
 
 def choose(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:

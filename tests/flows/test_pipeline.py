@@ -60,7 +60,12 @@ def test_metrics_files_have_their_stable_keys(finished):
 
     assert set(figures["invert"]) == {"psnr_mean", "perceptual_mean", "converged"}
     assert {"equal_z", "groups", "directions"} <= set(figures["analyze"]["cats"])
-    assert {"fd_lite2_8", "kid_lite2_8", "labels", "gate"} <= set(figures["evaluate"]["cats"])
+    child = figures["evaluate"]["cats"]
+    assert {"fd_lite2_8", "kid_lite2_8", "labels", "gate", "confidence"} <= set(child)
+    assert set(child["references"]["parent"]) == {name for name in child if name.endswith("_8")}
+    assert {"data", "latent", "combined"} <= set(child["labels"]["yaw"]["routes"])
+    assert {"ece", "brier", "auroc"} <= set(child["confidence"]["yaw"]["child"])
+    assert child["confidence"]["yaw"]["parent"]["num_rows"] >= 50
 
 
 def test_every_stage_is_a_completed_flow_and_a_finished_record(finished):

@@ -125,12 +125,54 @@ def test_a_gap_that_is_not_given_is_null_with_its_reason(sources: Sources):
     assert "there is no gap to close" in html
 
 
-def test_a_label_that_the_child_does_not_have_is_marked_as_a_control(sources: Sources):
+def test_a_label_that_does_not_transfer_is_marked_and_its_reason_told(sources: Sources):
     html = section(read(sources), "labels")
 
-    row = next(row for row in html.split("<tr") if "hair color" in row)
+    scored, control, *_ = (
+        next(row for row in html.split("<tr") if name in row) for name in ("smile", "hair color")
+    )
+    assert "does not transfer" in scored
+    assert "0.19" in scored  # its figures are shown all the same
+    assert "does not transfer" in control
+    assert "real images of the child have no such label" in control
+    assert "not seen in real images" in html
 
-    assert "no correspondence, expected not to transfer" in row
+
+def test_a_label_that_the_set_calls_lost_has_no_meter_of_confidence(sources: Sources):
+    cards = section(read(sources), "transferred").split('<li class="card')[1:]
+
+    assert all(card.index('title="does not transfer"') < card.index("smile") for card in cards)
+    assert {card.count("<meter") for card in cards} == {5}  # of 7 labels
+
+
+def test_figures_of_too_few_seeds_are_called_so(open_sources: OpenSources, project: Path):
+    assert "to quote a figure takes" not in read(open_sources(project))
+
+    change_json(
+        project / "metrics" / "evaluate.json",
+        lambda figures: [label.update(num_seeds=2) for label in figures["cats"]["labels"].values()],
+    )
+
+    assert "2 seeds (to quote a figure takes 5)" in read(open_sources(project))
+
+
+def test_labels_that_do_not_transfer_do_not_count_at_the_gate(
+    open_sources: OpenSources, project: Path
+):
+    change_json(
+        project / "metrics" / "evaluate.json",
+        lambda figures: figures["cats"]["labels"]["smile"].update(gain=-100.0),
+    )
+
+    assert build_page(open_sources(project)).verdicts[0].tone == "good"
+
+
+def test_image_quality_stands_between_where_it_began_and_the_least_to_reach(sources: Sources):
+    html = section(read(sources), "quality")
+
+    row = next(row for row in html.split("<tr") if "fd_lite2_500" in row)
+
+    assert [value in row for value in ("38.2", "121", "9.70")] == [True, True, True]
 
 
 def test_the_gate_names_everything_that_speaks_against_a_child(
@@ -145,7 +187,7 @@ def test_the_gate_names_everything_that_speaks_against_a_child(
 
     assert page.verdicts[0].tone == "bad"
     assert (
-        "Fréchet distance to real images, child over parent is 1.31, expected at most 0.50"
+        "Fréchet distance to real images, child over parent is 1.65, expected at most 0.50"
         in page.verdicts[0].detail
     )
 
