@@ -22,7 +22,7 @@ STAGES = sorted(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 DOCS = "\n".join(
     path.read_text("utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 )
-COMMANDS = sorted(typer.main.get_command(app).commands)
+COMMANDS = sorted(typer.main.get_group(app).commands)
 PACKAGES = ["stylealign"] + [
     module.name
     for module in pkgutil.walk_packages(stylealign.__path__, "stylealign.")
@@ -68,11 +68,11 @@ def test_a_command_is_documented(command):
 @pytest.mark.parametrize("name", PACKAGES)
 def test_public_names_are_sorted_and_complete(name):
     package = importlib.import_module(name)
-    tree = ast.parse(Path(package.__file__).read_text("utf-8"))
+    tree = ast.parse(Path(str(package.__file__)).read_text("utf-8"))
     imported = {
         alias.asname or alias.name
         for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("stylealign")
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("stylealign")
         for alias in node.names
     }
 

@@ -298,7 +298,7 @@ def require_classes(c_dim: int, classes: Classes | None) -> None:
 
 def lazy_adam(
     parameters: list[nn.Parameter], lr: float, beta2: float, interval: int | None
-) -> torch.optim.Adam:
+) -> torch.optim.Optimizer:
     """Adam whose rates account for one extra regularisation step every `interval`.
 
     Source: lazy regularisation, arXiv:1912.04958, appendix B.

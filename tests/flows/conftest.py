@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -79,13 +80,13 @@ STAGES = [
 ]  # fmt: skip
 
 
-def rows(project: Path, store: str, query: str) -> list[tuple]:
+def rows(project: Path, store: str, query: str) -> list[tuple[Any, ...]]:
     """Answer of one of the project's databases."""
     with sqlite3.connect(project / ".stylealign" / store, timeout=60) as database:
         return database.execute(query).fetchall()
 
 
-def small_params() -> dict:
+def small_params() -> dict[str, Any]:
     """The demo's params on people from files, with every number as small as it goes."""
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree["project"] |= {"name": "tiny", "num_threads": 1, "device": "cpu"}
@@ -145,7 +146,7 @@ def tiny_parent(folder: Path) -> None:
     save_model(Model.new(config), folder)
 
 
-def write_params(project: Path, tree: dict) -> None:
+def write_params(project: Path, tree: dict[str, Any]) -> None:
     """Put params.yaml into the project."""
     (project / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
 

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ def raw(tmp_path_factory) -> Path:
 
 def own_data(raw: Path, **changes) -> OwnData:
     """The options of `init` for these images."""
-    options: dict = {
+    options: dict[str, Any] = {
         "images": raw / "faces",
         "labels": raw / "faces.csv",
         "children": [f"cats={raw / 'cats'}"],

@@ -6,18 +6,21 @@ layout: it shares neither code nor formulation with the importer and the network
 
 import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 Variables = dict[str, np.ndarray]
+Shapes = dict[str, Sequence[int]]
 TAPS = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 SQRT2 = np.sqrt(2)
 
 
-def random_variables(shapes: dict[str, tuple[int, ...]], rng: np.random.Generator) -> Variables:
+def random_variables(shapes: Shapes, rng: np.random.Generator) -> Variables:
     """Float32 numbers of a size that keeps activations near one."""
     scales = {"noise_strength": 0.2, "bias": 0.3, "mod_bias": 0.3}
     return {
@@ -26,16 +29,18 @@ def random_variables(shapes: dict[str, tuple[int, ...]], rng: np.random.Generato
     }
 
 
-def mapping_shapes(z: int, w: int, labels: int, layers: int, hidden: int) -> dict:
-    shapes = {"LabelEmbed/weight": (labels, z), "LabelEmbed/bias": (z,)} if labels else {}
+def mapping_shapes(z: int, w: int, labels: int, layers: int, hidden: int) -> Shapes:
+    shapes: Shapes = {}
+    if labels:
+        shapes = {"LabelEmbed/weight": (labels, z), "LabelEmbed/bias": (z,)}
     widths = [2 * z if labels else z] + [hidden] * (layers - 1) + [w]
     for i in range(layers):
         shapes |= {f"Dense{i}/weight": widths[i : i + 2], f"Dense{i}/bias": widths[i + 1 : i + 2]}
     return shapes
 
 
-def synthesis_shapes(widths: dict[int, int], w: int) -> dict:
-    shapes: dict[str, tuple[int, ...]] = {"4x4/Const/const": (1, widths[4], 4, 4)}
+def synthesis_shapes(widths: dict[int, int], w: int) -> Shapes:
+    shapes: Shapes = {"4x4/Const/const": (1, widths[4], 4, 4)}
     noise = 0
     for res, width in widths.items():
         below = widths.get(res // 2, width)
@@ -55,10 +60,10 @@ def synthesis_shapes(widths: dict[int, int], w: int) -> dict:
 
 def discriminator_shapes(
     widths: dict[int, int], dense: int, labels: int, layers: int, architecture: str
-) -> dict:
+) -> Shapes:
     top = max(widths)
     cmap = dense if labels else 1
-    shapes = {"Output/weight": (dense, cmap), "Output/bias": (cmap,)}
+    shapes: Shapes = {"Output/weight": (dense, cmap), "Output/bias": (cmap,)}
     if labels:
         shapes |= {"LabelEmbed/weight": (labels, cmap), "LabelEmbed/bias": (cmap,)}
     for i in range(layers if labels else 0):
@@ -168,6 +173,7 @@ def synthesis(
         rgb = rgb if clamp is None else rgb.clip(-clamp, clamp)
         image = rgb if image is None else rgb + filtered(padded(with_zeros(image), 2, 1), gain=4.0)
         res *= 2
+    assert image is not None
     return image
 
 
@@ -222,23 +228,26 @@ def discriminator(
     return (x * y).sum(axis=1, keepdims=True) / np.sqrt(y.shape[1])
 
 
-def write_snapshot(path: Path, networks: list[dict], monkeypatch: pytest.MonkeyPatch) -> Path:
+def write_snapshot(
+    path: Path, networks: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """Pickle (G, D, Gs) under the class name and numpy's old module names, as the era did."""
     module = ModuleType("dnnlib.tflib.network")
     Network = type("Network", (), {"__module__": "dnnlib.tflib.network"})
-    module.Network = Network
+    vars(module)["Network"] = Network
     for name in ("dnnlib", "dnnlib.tflib", "dnnlib.tflib.network"):
         monkeypatch.setitem(sys.modules, name, module)
 
-    def as_object(state: dict) -> object:
+    def as_object(state: dict[str, Any]) -> object:
         network = Network()
         components = {name: as_object(part) for name, part in state["components"].items()}
         variables = [(k, v[()] if v.ndim == 0 else v) for k, v in state["variables"].items()]
         source = "raise SystemExit('source text was run')"
-        network.__dict__ = state | {
+        vars(network).update(state)
+        vars(network).update({
             "version": 4, "build_module_src": source, "components": components,
             "variables": variables,
-        }  # fmt: skip
+        })  # fmt: skip
         return network
 
     data = pickle.dumps(tuple(as_object(state) for state in networks), protocol=3)

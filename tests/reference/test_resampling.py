@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from stylealign.models.resampling import upfirdn2d
 FOLDER = Path(__file__).parent
 
 
-def cases(operator: str) -> list[dict]:
+def cases(operator: str) -> list[dict[str, Any]]:
     return json.loads((FOLDER / f"{operator}_cases.json").read_text())
 
 
@@ -28,9 +29,9 @@ def pair(value):
 
 def four(padding):
     if isinstance(padding, int):
-        return (padding,) * 4
-    x, y = padding if len(padding) == 2 else (None, None)
-    return (x, x, y, y) if len(padding) == 2 else tuple(padding)
+        return padding, padding, padding, padding
+    left, right, top, bottom = np.repeat(padding, 2) if len(padding) == 2 else padding
+    return int(left), int(right), int(top), int(bottom)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["id"]))
@@ -119,6 +120,7 @@ def test_bias_and_leaky_relu_agree(clamp):
     )
     layer = EqualizedConv(5, 5, 1, clamp=clamp)
     layer.weight.data = torch.eye(5)[:, :, None, None] * 5**0.5
+    assert layer.bias is not None
     layer.bias.data = torch.from_numpy(numbers["b"])
 
     y = layer(torch.from_numpy(numbers["x"]))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ class Case:
     hidden_dim: int = 16
     clamp: float | None = None
     group: int | None = None
-    kwargs: dict = field(default_factory=dict)
+    kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 CASES = {
@@ -41,7 +42,7 @@ CASES = {
 }
 
 
-def networks(case: Case, seed: int) -> tuple[list[dict], list[dict]]:
+def networks(case: Case, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """States of (G, D, Gs), and the variables of D and Gs for the evaluation."""
     rng = np.random.default_rng(seed)
     kwargs = {
@@ -52,7 +53,9 @@ def networks(case: Case, seed: int) -> tuple[list[dict], list[dict]]:
         del kwargs["conv_clamp"]
     main, synthesis, discriminator = case.functions
 
-    def state(function: str, variables: era.Variables, arguments: dict, **components) -> dict:
+    def state(
+        function: str, variables: era.Variables, arguments: dict[str, Any], **components
+    ) -> dict[str, Any]:
         return {
             "name": function, "static_kwargs": arguments, "build_func_name": function,
             "variables": variables, "components": components,
@@ -87,7 +90,7 @@ def networks(case: Case, seed: int) -> tuple[list[dict], list[dict]]:
     return [generators[0], state(discriminator, judged, of_d), generators[1]], [judged, parts[1]]
 
 
-@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+@pytest.fixture(params=CASES.values(), ids=list(CASES))
 def snapshot(request, tmp_path, monkeypatch):
     case = request.param
     states, parts = networks(case, seed=len(case.functions[1]) + case.labels)
@@ -130,7 +133,8 @@ def test_every_network_of_a_snapshot_computes_what_the_format_says(snapshot):
 def test_the_evaluation_itself_agrees_with_the_reference_numbers():
     path = FOLDER / "tf_ada_r32_uncond.pkl"
     expected = np.load(FOLDER / "tf_ada_r32_uncond.npz")
-    _, discriminator, generator = read_snapshot(path.read_bytes(), str(path))
+    networks: Any = read_snapshot(path.read_bytes(), str(path))
+    _, discriminator, generator = networks
     mapping, synthesis = (generator.state["components"][k] for k in ("mapping", "synthesis"))
     numbers = [
         {k: np.asarray(getattr(v, "array", v)) for k, v in network.state["variables"]}

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from .conftest import NUM_IMAGES
 
 def translate(images: Path, models: dict[str, Path], out: Path, **changes) -> Translated:
     """Two descent steps from parent to child."""
-    options: dict = {
+    options: dict[str, Any] = {
         "use_force": False,
         "truncation_psi": 1.0,
         "num_steps": 2,

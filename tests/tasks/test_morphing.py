@@ -1,6 +1,7 @@
 """Frames between two images, in the format that the file's name asks for."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageSequence
@@ -13,7 +14,10 @@ NUM_FRAMES = 4
 
 def morph(images: Path, models: dict[str, Path], out: Path, **changes) -> int:
     """A short morph from the parent's image to the child's."""
-    options: dict = {"first": str(images / "inner/0.png"), "second": str(images / "inner/1.png")}
+    options: dict[str, Any] = {
+        "first": str(images / "inner/0.png"),
+        "second": str(images / "inner/1.png"),
+    }
     options |= {"codes": images, "num_frames": NUM_FRAMES, "use_force": False, "num_steps": 2}
     options |= changes
     pair = models["parent"], models[options.pop("child", "child")]

@@ -1,6 +1,7 @@
 """What a training stage refuses or adapts to before it starts, on real images and networks."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,8 @@ def start(images: Path, folder: Path, config: ModelConfig = CONFIG, **changes) -
     if changes.pop("without_discriminator", False):
         model.discriminator = None
     save_model(model, folder / "parent")
-    recipe = Recipe(**({"total_kimg": 1, "batch_size": 4} | changes))
+    numbers: dict[str, Any] = {"total_kimg": 1, "batch_size": 4}
+    recipe = Recipe(**(numbers | changes))
     return child_run("cats", folder / "parent", images, recipe, folder, "cpu", Split())
 
 

@@ -124,8 +124,9 @@ def test_a_label_without_correspondence_is_not_transferable(calibration):
     hair = confidence.labels["hair"]
     assert not hair.transferable
     assert "parent's own cycle" in hair.reason
-    assert confidence.by_label["hair"].max() < 0.5
-    assert confidence.by_label["hair"].mean() == pytest.approx(1 / 3, abs=0.1)
+    stated = confidence.by_label["hair"].to_numpy()
+    assert stated.max() < 0.5
+    assert stated.mean() == pytest.approx(1 / 3, abs=0.1)
     for name in ("yaw", "glasses"):
         assert confidence.labels[name].transferable
         assert confidence.labels[name].reason == ""
@@ -232,7 +233,9 @@ def test_levels_and_sets_of_values_are_judged_like_numbers_and_classes():
         "age": LabelSpec(type="ordinal", values=("young", "middle", "old")),
         "wears": LabelSpec(type="multilabel", values=("hat", "scarf")),
     }
-    given = pd.DataFrame({"age": ["young", "old", None, "old"], "wears": [["hat"], [], [], None]})
+    age = pd.Series(["young", "old", None, "old"])
+    wears = pd.Series([["hat"], [], [], None])
+    given = pd.DataFrame({"age": age, "wears": wears})
     readings = pd.DataFrame({
         "age": ["young", "middle", "old", "young"], "wears": [["hat"], ["hat"], [], []],
     })  # fmt: skip
@@ -244,10 +247,10 @@ def test_levels_and_sets_of_values_are_judged_like_numbers_and_classes():
     np.testing.assert_allclose(evidence["wears"], [1.0, 0.5, 1.0, np.nan])
     assert rightness["age"].tolist() == [True, False, False, False]
     assert rightness["wears"].tolist() == [True, False, True, False]
-    np.testing.assert_allclose(chance_of(given["age"], schema["age"]), [1 / 3, 2 / 3, 0, 2 / 3])
-    np.testing.assert_allclose(chance_of(given["wears"], schema["wears"]), [1 / 3, 2 / 3, 2 / 3, 0])
-    assert agreement(given["age"], given["age"], schema["age"]) == pytest.approx(1.0)
-    assert agreement(given["wears"], given["wears"], schema["wears"]) < 1  # no scarf: no kappa
+    np.testing.assert_allclose(chance_of(age, schema["age"]), [1 / 3, 2 / 3, 0, 2 / 3])
+    np.testing.assert_allclose(chance_of(wears, schema["wears"]), [1 / 3, 2 / 3, 2 / 3, 0])
+    assert agreement(age, age, schema["age"]) == pytest.approx(1.0)
+    assert agreement(wears, wears, schema["wears"]) < 1  # no scarf: no kappa
 
 
 def test_the_claim_on_parent_hold_outs_is_measured_with_curves_that_did_not_see_them(calibration):
@@ -291,10 +294,11 @@ def test_the_table_says_for_every_row_why_it_was_rejected(calibration):
         "label.yaw", "label.glasses", "label.hair",
         "confidence.yaw", "confidence.glasses", "confidence.hair",
     ]  # fmt: skip
-    assert (table["accepted"] == (table["reject_reason"] == "")).all()
+    accepted, reasons = table["accepted"].to_numpy(), table["reject_reason"].to_numpy()
+    assert (accepted == (reasons == "")).all()
     is_good = (reconstruction >= 18) & (confidence.confidence >= 0.7)
-    assert (table["accepted"] == is_good).all()
-    assert table["reject_reason"][1].startswith("reconstruction below 18 dB")
+    assert (accepted == is_good).all()
+    assert str(reasons[1]).startswith("reconstruction below 18 dB")
 
 
 class BrightnessReader:
@@ -348,11 +352,11 @@ def test_the_cycle_of_an_image_does_not_depend_on_the_others(parent, child, enco
     z = torch.randn(6, 8, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         images = to_uint8(child.generator(z))
-    options = {"child": child, "parent": parent, "encoder": encoder, "reader": BrightnessReader()}
+    reader, seeds = BrightnessReader(), [5, 6, 7, 8, 9, 10]
 
-    together = read_cycle(images, seeds=[5, 6, 7, 8, 9, 10], num_steps=3, **options)
+    together = read_cycle(images, child, parent, encoder, reader, seeds=seeds, num_steps=3)
 
-    alone = read_cycle(images[2:3], seeds=[7], num_steps=3, **options)
+    alone = read_cycle(images[2:3], child, parent, encoder, reader, seeds=[7], num_steps=3)
     np.testing.assert_allclose(
         alone.readings["brightness"], together.readings["brightness"][2:3], atol=0.5
     )

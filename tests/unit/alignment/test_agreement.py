@@ -11,9 +11,11 @@ from stylealign.errors import DataError, LineageError
 PERFECT = {"brightness": 1.0, "side": 1.0}
 
 
-def measure(parent, child, reader, schema, **options):
-    options = {"num_samples": 150, "num_bootstrap": 100} | options
-    return measure_agreement(parent, child, (reader, reader), (PERFECT, PERFECT), schema, **options)
+def measure(parent, child, reader, schema, *, num_samples=150, num_bootstrap=100, **options):
+    return measure_agreement(
+        parent, child, (reader, reader), (PERFECT, PERFECT), schema,
+        num_samples=num_samples, num_bootstrap=num_bootstrap, **options,
+    )  # fmt: skip
 
 
 def test_a_model_agrees_with_itself_perfectly(parent, reader, schema):

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def codes(parent, real) -> FixedCodes:
 
 
 def standing(**figures) -> Standing:
-    values = {
+    values: dict[str, Any] = {
         "kimg": 1.0, "fidelity": 10.0, "fidelity_name": "fd", "change": 0.5, "likeness": 0.5,
         "weight_distances": {}, "group_changes": {},
     }  # fmt: skip

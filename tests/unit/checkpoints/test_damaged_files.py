@@ -15,6 +15,7 @@ import torch
 from stylealign.checkpoints import load_model, save_model
 from stylealign.checkpoints.containers import LEGACY_START
 from stylealign.models import Model, ModelConfig
+from stylealign.models.bands import AliasFreeConfig
 from tests.reference import tensorflow_era as era
 from tests.unit.checkpoints.test_folder import edit_config
 from tests.unit.checkpoints.test_hostile_files import (
@@ -122,7 +123,8 @@ def test_the_whole_corpus_runs_nothing_and_needs_little_memory(tmp_path):
 
 def weight_bytes() -> bytes:
     """The first layer of the averaged generator's mapping network, as the file holds it."""
-    return load_model(NVIDIA).generator.mapping.network.layers[0].weight.detach().numpy().tobytes()
+    weight = load_model(NVIDIA).generator.mapping.network.get_parameter("layers.0.weight")
+    return weight.detach().numpy().tobytes()
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_absurd_bands_in_a_config_are_refused_by_field(field, value, tmp_path):
     torch.manual_seed(0)
     config = ModelConfig(
         architecture="stylegan3-t", resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2,
-        alias_free={"channels": (8, 8, 6, 6, 3)}, noise=False,
+        alias_free=AliasFreeConfig(channels=(8, 8, 6, 6, 3)), noise=False,
         discriminator_channels={4: 8, 8: 8, 16: 8},
     )  # fmt: skip
     folder = tmp_path / "model"

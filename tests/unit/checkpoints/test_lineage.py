@@ -11,12 +11,13 @@ from stylealign.errors import LineageError
 from stylealign.models import Latents, Model, ModelConfig
 
 
-def small_model(seed: int, width: int = 8, **fields) -> Model:
+def small_model(seed: int, width: int = 8, parent: ModelConfig | None = None) -> Model:
     torch.manual_seed(seed)
     channels = {4: width, 8: width, 16: width}
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2, channels=channels, **fields
-    )
+    config = ModelConfig(resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2, channels=channels)
+    if parent is not None:
+        lineage = {"parent_id": parent.id, "root_id": parent.root_id, "lineage": "trained"}
+        config = config.model_copy(update=lineage)
     return Model.new(config)
 
 
@@ -37,9 +38,8 @@ def fine_tuned(seed: int, num_steps: int) -> Model:
 @pytest.fixture
 def family(tmp_path):
     parent = save_model(small_model(0), tmp_path / "parent")
-    lineage = {"parent_id": parent.id, "root_id": parent.root_id, "lineage": "trained"}
-    child = save_model(small_model(1, **lineage), tmp_path / "child")
-    sibling = save_model(small_model(2, **lineage), tmp_path / "sibling")
+    child = save_model(small_model(1, parent=parent), tmp_path / "child")
+    sibling = save_model(small_model(2, parent=parent), tmp_path / "sibling")
     stranger = save_model(small_model(3), tmp_path / "stranger")
     return parent, child, sibling, stranger
 

@@ -56,10 +56,11 @@ def test_an_unknown_id_is_named(dataset: ImageDataset) -> None:
 
 
 def test_a_missing_shard_is_named(dataset: ImageDataset) -> None:
-    (dataset.folder / dataset.manifest.shards[0].file).unlink()
+    folder = Path(str(dataset.folder))
+    (folder / dataset.manifest.shards[0].file).unlink()
 
     with pytest.raises(DataError, match=r"lacks 1 shards, first '\w+-00000"):
-        open_dataset(dataset.folder)
+        open_dataset(folder)
 
 
 def test_a_folder_without_manifest_is_a_data_error(tmp_path: Path) -> None:
@@ -68,10 +69,11 @@ def test_a_folder_without_manifest_is_a_data_error(tmp_path: Path) -> None:
 
 
 def test_a_broken_manifest_is_a_data_error(dataset: ImageDataset) -> None:
-    (dataset.folder / "manifest.json").write_text("{}")
+    folder = Path(str(dataset.folder))
+    (folder / "manifest.json").write_text("{}")
 
     with pytest.raises(DataError, match="is not usable: kind"):
-        open_dataset(dataset.folder)
+        open_dataset(folder)
 
 
 def test_a_pass_shows_every_image_once(dataset: ImageDataset) -> None:

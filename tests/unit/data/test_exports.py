@@ -20,6 +20,13 @@ def dataset(raw_folder: Path, tmp_path: Path, prepare_set: Callable[..., Manifes
     return open_dataset(tmp_path / "out")
 
 
+def member(archive: tarfile.TarFile, name: str) -> bytes:
+    """Contents of one file of an archive."""
+    file = archive.extractfile(name)
+    assert file is not None
+    return file.read()
+
+
 def test_an_image_folder_holds_every_image_with_its_labels(
     dataset: ImageDataset, tmp_path: Path
 ) -> None:
@@ -48,8 +55,8 @@ def test_web_dataset_shards_hold_pairs_and_equal_data_give_equal_bytes(
             names = archive.getnames()
             assert names[0::2] == [f"{name[:-4]}.json" for name in names[1::2]]
             for label, image in zip(names[0::2], names[1::2], strict=True):
-                record = json.loads(archive.extractfile(label).read())
+                record = json.loads(member(archive, label))
                 ids.append(record["id"])
-                pixels = decode(archive.extractfile(image).read())
+                pixels = decode(member(archive, image))
                 assert (pixels == dataset.images([record["id"]])[0]).all()
     assert sorted(ids) == dataset.ids()

@@ -1,5 +1,7 @@
 """What a label table may hold, and what is said when it holds something else."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -7,7 +9,7 @@ from stylealign.data.labels import check_labels, parse_schema
 from stylealign.errors import DataError
 
 
-def table_of(**columns: list) -> pd.DataFrame:
+def table_of(**columns: list[Any]) -> pd.DataFrame:
     num_rows = len(next(iter(columns.values())))
     return pd.DataFrame(columns, index=[f"image-{row}" for row in range(num_rows)])
 
@@ -45,7 +47,7 @@ def test_one_class_has_one_spelling_in_every_file_format() -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_its_column_row_and_what_was_expected(
-    spec: dict, value: object, expected: str
+    spec: dict[str, Any], value: object, expected: str
 ) -> None:
     schema = parse_schema({"trait": spec})
 
@@ -83,6 +85,6 @@ def test_keypoints_may_stand_in_columns_of_their_own() -> None:
         ({"type": "continuous", "units": "year"}, "label 'trait', units"),
     ],
 )
-def test_a_schema_that_makes_no_sense_is_refused(spec: dict, message: str) -> None:
+def test_a_schema_that_makes_no_sense_is_refused(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         parse_schema({"trait": spec})

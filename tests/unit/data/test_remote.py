@@ -1,6 +1,7 @@
 """Data sets in an object store: an S3 emulation on loopback, spoken to by the real client."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import fsspec
@@ -51,11 +52,13 @@ def folder(raw_folder: Path, tmp_path: Path, prepare_set: Callable[..., Manifest
 def test_batches_from_s3_are_those_from_the_folder_and_resume(store: str, folder: Path) -> None:
     fsspec.filesystem("s3").put(f"{folder}/", f"{store}/cats/", recursive=True)
     near, far = open_dataset(folder), open_dataset(f"{store}/cats")
-    options = {"batch_size": 3, "seed": 5, "mirror": True, "max_cached_bytes": 6 * 16 * 16 * 3}
+    batches = partial(
+        TrainingBatches, batch_size=3, seed=5, mirror=True, max_cached_bytes=6 * 16 * 16 * 3
+    )
 
-    here, there = TrainingBatches(near, **options), TrainingBatches(far, **options)
+    here, there = batches(near), batches(far)
     pairs = [(next(here), next(there)) for _ in range(12)]
-    resumed = TrainingBatches(far, **options)
+    resumed = batches(far)
     resumed.load_state_dict(there.state_dict())
 
     assert all(one.ids == other.ids for one, other in pairs)

@@ -1,5 +1,7 @@
 """Laws of the encoder."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -7,12 +9,12 @@ from stylealign.errors import CheckpointError, DataError
 from stylealign.inversion import fit_encoder, invert, load_encoder
 from stylealign.models import SPACES
 
-SMALL = {"width": 8, "batch_size": 16}
+fit_small = partial(fit_encoder, width=8, batch_size=16)
 
 
 @pytest.fixture(scope="module")
 def encoder(parent):
-    return fit_encoder(parent, space="z_plus", kimg=6.0, learning_rate=5e-3, **SMALL)
+    return fit_small(parent, space="z_plus", kimg=6.0, learning_rate=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def test_a_start_from_the_encoder_saves_steps(parent, encoder, fresh):
 def test_fitting_lowers_the_pixel_loss_in_every_space(parent, space):
     ticks = []
 
-    fitted = fit_encoder(parent, space=space, kimg=3.0, on_tick=ticks.append, **SMALL)
+    fitted = fit_small(parent, space=space, kimg=3.0, on_tick=ticks.append)
 
     assert ticks[-1].pixel_loss < 0.8 * ticks[0].pixel_loss
     assert ticks[-1].kimg == ticks[-1].total_kimg == fitted.kimg
@@ -43,9 +45,9 @@ def test_fitting_lowers_the_pixel_loss_in_every_space(parent, space):
 
 
 def test_the_same_seed_fits_the_same_encoder(parent, samples):
-    first, second = (fit_encoder(parent, kimg=0.1, seed=4, **SMALL) for _ in range(2))
+    first, second = (fit_small(parent, kimg=0.1, seed=4) for _ in range(2))
 
-    other = fit_encoder(parent, kimg=0.1, seed=5, **SMALL)
+    other = fit_small(parent, kimg=0.1, seed=5)
 
     codes = [encoder.predict(samples).codes for encoder in (first, second, other)]
     assert torch.equal(codes[0], codes[1])
@@ -64,9 +66,9 @@ def test_pictures_of_the_domain_join_the_fitting(parent, fresh):
     ticks = []
     unseen = fresh.flip(3)  # mirrored samples are none of the model's own
 
-    with_them = fit_encoder(parent, kimg=3.0, images=unseen, on_tick=ticks.append, **SMALL)
+    with_them = fit_small(parent, kimg=3.0, images=unseen, on_tick=ticks.append)
 
-    without = fit_encoder(parent, kimg=3.0, **SMALL)
+    without = fit_small(parent, kimg=3.0)
     errors = [
         invert(unseen, parent, start=encoder.predict(unseen), num_steps=0).mse.mean()
         for encoder in (with_them, without)

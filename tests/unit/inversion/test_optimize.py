@@ -1,6 +1,7 @@
 """Laws of the inversion."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -44,11 +45,11 @@ def test_figures_are_those_of_the_codes_returned(parent, samples, space):
 @pytest.mark.parametrize("space", ["z_plus", "w_plus"])
 def test_an_image_gets_the_same_code_in_any_company(parent, samples, space):
     seeds = [11, 12, 13, 14, 15, 16]
-    options = {"space": space, "num_steps": 8, "code_noise": 0.05}
-    together = invert(samples, parent, seeds=seeds, **options)
+    steps = partial(invert, space=space, num_steps=8, code_noise=0.05)
+    together = steps(samples, parent, seeds=seeds)
 
-    alone = invert(samples[4:5], parent, seeds=seeds[4:5], **options)
-    in_small_batches = invert(samples, parent, seeds=seeds, batch_size=4, **options)
+    alone = steps(samples[4:5], parent, seeds=seeds[4:5])
+    in_small_batches = steps(samples, parent, seeds=seeds, batch_size=4)
 
     torch.testing.assert_close(alone.latents.codes[0], together.latents.codes[4], atol=2e-3, rtol=0)
     torch.testing.assert_close(
@@ -68,12 +69,13 @@ def test_the_same_seed_gives_the_same_bytes(parent, samples):
 
 def test_more_steps_never_make_an_image_worse_than_its_start(parent, samples):
     start = invert(samples, parent, space="w_plus", num_steps=0).latents
-    options = {"space": "w_plus", "perceptual_weight": 0.0, "spread_weight": 0.0}
-    options |= {"prior_weight": 0.0}
+    by_pixels = partial(
+        invert, space="w_plus", perceptual_weight=0.0, spread_weight=0.0, prior_weight=0.0
+    )
 
-    wild = invert(samples, parent, start=start, num_steps=3, learning_rate=50.0, **options)
+    wild = by_pixels(samples, parent, start=start, num_steps=3, learning_rate=50.0)
 
-    still = invert(samples, parent, start=start, num_steps=0, **options)
+    still = by_pixels(samples, parent, start=start, num_steps=0)
     assert (wild.mse <= still.mse + 1e-6).all()
 
 
@@ -229,7 +231,7 @@ def test_a_generator_that_draws_nan_is_reported(samples):
     config = ModelConfig(resolution=16, z_dim=8, w_dim=8, channels=channels, num_mapping_layers=1)
     broken = Model.new(config)
     with torch.no_grad():
-        broken.generator.synthesis.blocks["b16"].torgb.bias.fill_(torch.nan)
+        broken.generator.get_parameter("synthesis.blocks.b16.torgb.bias").fill_(torch.nan)
 
     with pytest.raises(DivergenceError, match="not finite"):
         invert(samples, broken, num_steps=1)

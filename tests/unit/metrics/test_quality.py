@@ -1,11 +1,18 @@
 """Laws of the quality gate."""
 
+from typing import Any
+
 from stylealign.metrics.quality import judge_child
 
 
 def judge(**figures):
-    demands = {"max_fd_ratio": 0.5, "min_accepted": 0.2, "min_gain": 0.0}
-    reached = {"distance": 40.0, "start_distance": 100.0, "accepted_share": 0.6, "gains": [0.1]}
+    demands: dict[str, Any] = {"max_fd_ratio": 0.5, "min_accepted": 0.2, "min_gain": 0.0}
+    reached: dict[str, Any] = {
+        "distance": 40.0,
+        "start_distance": 100.0,
+        "accepted_share": 0.6,
+        "gains": [0.1],
+    }
     return judge_child(**(demands | reached | figures))
 
 

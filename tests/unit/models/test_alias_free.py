@@ -1,5 +1,7 @@
 """StyleGAN3: images turn and move with their input, and filters end where bands do."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,18 @@ from scipy import signal, special
 
 from stylealign.checkpoints import load_model, save_model
 from stylealign.models import Model, ModelConfig
-from stylealign.models.bands import Band, design_low_pass, design_radial_low_pass, plan_bands
+from stylealign.models.bands import (
+    AliasFreeConfig,
+    Band,
+    design_low_pass,
+    design_radial_low_pass,
+    plan_bands,
+)
+
+Architecture = Literal["stylegan3-t", "stylegan3-r"]
 
 
-def small_config(architecture: str, **settings) -> ModelConfig:
+def small_config(architecture: Architecture, **settings) -> ModelConfig:
     is_r = architecture == "stylegan3-r"
     alias_free = {
         "channels": (8, 8, 6, 6, 3),
@@ -21,18 +31,19 @@ def small_config(architecture: str, **settings) -> ModelConfig:
     }
     return ModelConfig(
         architecture=architecture, resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2,
-        alias_free=alias_free, noise=False, conv_clamp=256.0,
+        alias_free=AliasFreeConfig.model_validate(alias_free), noise=False, conv_clamp=256.0,
         discriminator_channels={4: 8, 8: 8, 16: 8},
     )  # fmt: skip
 
 
-def small_generator(architecture: str):
+def small_generator(architecture: Architecture):
     torch.manual_seed(0)
     generator = Model.new(small_config(architecture)).generator
     with torch.no_grad():
-        generator.synthesis.input.freqs.mul_(1.5)
-        generator.synthesis.input.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
-        generator.synthesis.input.affine.weight.zero_()
+        generator.get_buffer("synthesis.input.freqs").mul_(1.5)
+        affine = generator.get_submodule("synthesis.input.affine")
+        affine.get_parameter("bias").copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+        affine.get_parameter("weight").zero_()
     return generator
 
 

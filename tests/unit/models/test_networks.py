@@ -3,16 +3,17 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from stylealign.models import Model, ModelConfig
+from stylealign.models import Model, ModelConfig, Space
 
 
-def small_model(**fields) -> Model:
+def small_model(**changes) -> Model:
     torch.manual_seed(0)
-    fields = {"channels": {4: 8, 8: 8, 16: 8}, "num_mapping_layers": 2} | fields
+    fields: dict[str, Any] = {"channels": {4: 8, 8: 8, 16: 8}, "num_mapping_layers": 2} | changes
     return Model.new(ModelConfig(resolution=16, z_dim=8, w_dim=8, **fields))
 
 
@@ -41,7 +42,7 @@ def test_a_cutoff_leaves_later_layers_alone(z):
 def test_const_noise_repeats_and_random_noise_does_not(z):
     generator = small_model().generator
     with torch.no_grad():
-        generator.synthesis.blocks["b16"].conv1.noise_strength.fill_(1.0)
+        generator.get_parameter("synthesis.blocks.b16.conv1.noise_strength").fill_(1.0)
     w_plus = generator.mapping(z)
 
     const = [generator.synthesis(w_plus) for _ in range(2)]
@@ -56,8 +57,9 @@ def test_every_space_leads_to_the_same_image(z):
     generator = small_model().generator
     w_plus = generator.mapping(z)
     z_plus = z[:, None].repeat(1, generator.mapping.num_ws, 1)
+    w = w_plus[:, 0]
 
-    codes = {"z": z, "z_plus": z_plus, "w": w_plus[:, 0], "w_plus": w_plus}
+    codes: dict[Space, torch.Tensor] = {"z": z, "z_plus": z_plus, "w": w, "w_plus": w_plus}
 
     for space, code in codes.items():
         assert torch.allclose(generator.to_w_plus(code, space), w_plus, atol=1e-6), space
@@ -74,21 +76,24 @@ def test_drawing_styles_is_drawing_their_codes(z):
 
 def test_the_class_changes_image_and_logit(z):
     model = small_model(c_dim=3)
+    discriminator = model.discriminator
+    assert discriminator is not None
     classes = torch.eye(3)[[0, 0, 1, 2]]
     others = classes.roll(1, dims=1)
 
     images = model.generator(z, classes)
-    logits = model.discriminator(images, classes)
+    logits = discriminator(images, classes)
 
     assert not torch.allclose(images, model.generator(z, others))
-    assert not torch.allclose(logits, model.discriminator(images, others))
+    assert not torch.allclose(logits, discriminator(images, others))
 
 
 @pytest.mark.parametrize("architecture", ["resnet", "skip", "orig"])
 def test_every_discriminator_gives_one_logit_per_image(architecture, rng):
-    model = small_model(discriminator_architecture=architecture)
+    discriminator = small_model(discriminator_architecture=architecture).discriminator
+    assert discriminator is not None
 
-    logits = model.discriminator(torch.randn(4, 3, 16, 16, generator=rng))
+    logits = discriminator(torch.randn(4, 3, 16, 16, generator=rng))
 
     assert logits.shape == (4, 1)
 
@@ -149,7 +154,7 @@ def test_exported_programs_draw_equal_images_for_any_batch():
 
 def wide_model(resolution: int = 32) -> Model:
     torch.manual_seed(0)
-    channels = dict.fromkeys((4, 8, 16, 32), 128)
+    channels: dict[int, int] = dict.fromkeys((4, 8, 16, 32), 128)
     model = Model.new(ModelConfig(resolution=resolution, z_dim=16, w_dim=16, channels=channels))
     with torch.no_grad():
         for name, parameter in model.generator.synthesis.named_parameters():

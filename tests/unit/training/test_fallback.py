@@ -3,6 +3,7 @@
 import itertools
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from stylealign.errors import DataError, DivergenceError
 from stylealign.models import Model, ModelConfig
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
+from stylealign.training.loop import Tick
 from stylealign.training.snapshot import SnapshotFiles, load_state
 
 CONFIG = ModelConfig(
@@ -46,11 +48,16 @@ class _Noise:
 
 def new_training(**changes) -> Training:
     torch.manual_seed(0)
-    numbers = {"total_kimg": 0.064, "tick_kimg": 0.008, "snapshot_kimg": 0.016, "batch_size": 4}
+    numbers: dict[str, Any] = {
+        "total_kimg": 0.064,
+        "tick_kimg": 0.008,
+        "snapshot_kimg": 0.016,
+        "batch_size": 4,
+    }
     return Training(Model.new(CONFIG), None, Recipe(**(numbers | changes)))
 
 
-def finish(training: Training, snapshot: Path | None = None) -> list:
+def finish(training: Training, snapshot: Path | None = None) -> list[Tick]:
     return list(train(training, _Noise(), snapshot=snapshot))
 
 
@@ -82,7 +89,8 @@ def with_poison(training: Training, at_nimg: int) -> Training:
     def poison(_module, _arguments):
         if training.nimg >= at_nimg and not training.rollbacks:
             with torch.no_grad():
-                training.G.synthesis.blocks["b8"].conv1.weight[0, 0, 0, 0] = float("nan")
+                weight = training.G.get_parameter("synthesis.blocks.b8.conv1.weight")
+                weight[0, 0, 0, 0] = float("nan")
 
     training.G.synthesis.register_forward_pre_hook(poison)
     return training

@@ -29,7 +29,7 @@ def test_styles_of_other_codes_are_two_apart_whatever_a_layers_scale(rng):
     )
     generator = Generator(config)
     with torch.no_grad():
-        generator.synthesis.blocks["b4"].conv1.affine.weight.mul_(9)
+        generator.get_parameter("synthesis.blocks.b4.conv1.affine.weight").mul_(9)
     codes = [torch.randn(2000, 8, generator=rng) for _ in range(2)]
 
     first, second = (generator.styles(generator.mapping(z)) for z in codes)

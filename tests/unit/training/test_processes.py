@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -27,7 +28,7 @@ def runs(tmp_path_factory) -> dict[int, Path]:
     return folders
 
 
-def written(folder: Path, rank: int) -> dict:
+def written(folder: Path, rank: int) -> dict[str, Any]:
     return json.loads((folder / f"rank{rank}.json").read_text())
 
 

@@ -1,6 +1,6 @@
 """What a recipe's `auto` comes to, and what its fields do."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from stylealign.training.steps import train_step
 CONFIG = ModelConfig(
     resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8}, noise=True
 )
-AUTO = {"g_lr": "auto", "d_lr": "auto", "r1_gamma": "auto", "ema_kimg": "auto"}
+AUTO: dict[str, Any] = {"g_lr": "auto", "d_lr": "auto", "r1_gamma": "auto", "ema_kimg": "auto"}
 
 
 def test_auto_numbers_are_those_of_the_official_configuration():
@@ -75,7 +75,7 @@ def test_numbers_given_are_kept_even_where_fine_tuning_has_others():
 
 def test_words_other_than_auto_are_no_numbers():
     with pytest.raises(ValidationError, match="g_lr"):
-        Recipe(total_kimg=1, g_lr="automatic")
+        Recipe.model_validate({"total_kimg": 1, "g_lr": "automatic"})
 
 
 def test_every_set_of_transforms_can_be_asked_for():
@@ -105,7 +105,7 @@ def test_a_fixed_strength_stays():
 
 
 def test_lower_precision_leaves_weights_and_second_derivatives_in_float32():
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for precision in ("float32", "bfloat16"):
         torch.manual_seed(0)
         recipe = Recipe(
@@ -113,8 +113,12 @@ def test_lower_precision_leaves_weights_and_second_derivatives_in_float32():
         )
         training = Training(Model.new(CONFIG), None, recipe)
         real = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-        seen = []
-        training.D.conv.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out.dtype))
+        seen: list[torch.dtype] = []
+
+        def note(_module, _inputs, output, seen=seen):
+            seen.append(output.dtype)
+
+        training.D.conv.register_forward_hook(note)
         found[precision] = train_step(training, real) | {"dtypes": seen}
         assert {p.dtype for p in training.G.parameters()} == {torch.float32}
 
