@@ -38,7 +38,7 @@ def test_help_names_every_command(tmp_path):
 
 
 def test_an_unknown_param_key_is_named_with_the_nearest(folder):
-    text = (folder / "params.yaml").read_text().replace("num_steps: 40", "num_stpes: 40")
+    text = (folder / "params.yaml").read_text().replace("  num_steps:", "  num_stpes:", 1)
     (folder / "params.yaml").write_text(text)
 
     said = sentence(stylealign(folder, "run", "invert"))
