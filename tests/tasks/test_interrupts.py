@@ -3,10 +3,19 @@
 import os
 import signal
 import threading
+from collections.abc import Generator
 
 import pytest
 
 from tasks.interrupts import stop_on_interrupt
+
+
+@pytest.fixture(autouse=True)
+def usual_handler() -> Generator[None]:
+    """Python's own handler; a process that was started in the background ignores the signal."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
 
 
 def test_the_first_interrupt_asks_to_stop_and_says_what_happens(capsys):

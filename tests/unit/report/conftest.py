@@ -230,7 +230,9 @@ def write_figures(folder: Path) -> None:
     names = ("yaw", "pitch", "smile", "eye_openness", "glasses", "tone")
     scores = ((0.31, 0.62, 0.88), (0.22, 0.47, 0.81), (0.08, 0.19, 0.64), (0.15, 0.2, 0.7),
               (0.61, 0.83, 0.98), (0.9, 0.91, 0.92))  # fmt: skip
-    labels = {name: label_figures(*score) for name, score in zip(names, scores, strict=True)}
+    labels: dict[str, Any] = {
+        name: label_figures(*score) for name, score in zip(names, scores, strict=True)
+    }
     labels["smile"] |= {"transferable": False, "not_transferable_because": (
         "the cycle through the child agrees 0.11 [0.02, 0.20] with the label, the parent's own "
         "cycle 0.74")}  # fmt: skip
