@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ from stylealign.params import RefreshParams, load_params
 TRACKED = ("dvc.lock", "metrics", "data")
 """What a run changes in git: the lock of the stages, the metrics, the .dvc files of raw data."""
 
+MAX_NAMED = 10
+"""Changes that the state of a run names one by one."""
+
 
 @flow(name="refresh", log_prints=False)
 def refresh(project: Path | None = None) -> State:
@@ -34,10 +38,11 @@ def refresh(project: Path | None = None) -> State:
         stale = list_stale(root)
         if not stale:
             return Completed(name="Skipped", message="nothing changed since the last run")
-        rerun_stale(root)
+        rerun = rerun_stale(root)
         require_quality(root)
         kept = keep_results(root, params.refresh)
-    return Completed(message=f"reran {', '.join(stale)}; {kept}")
+    changed = ", ".join(stale[:MAX_NAMED]) + (", …" if len(stale) > MAX_NAMED else "")
+    return Completed(message=f"changed: {changed}; reran {', '.join(rerun) or 'nothing'}; {kept}")
 
 
 @task(cache_policy=NO_CACHE)
@@ -50,9 +55,11 @@ def list_stale(root: Path) -> list[str]:
 
 
 @task(cache_policy=NO_CACHE)
-def rerun_stale(root: Path) -> None:
-    """`dvc repro`: only what is stale runs."""
-    get_run_logger().info(run_command([sys.executable, "-m", "dvc", "repro"], root))
+def rerun_stale(root: Path) -> list[str]:
+    """`dvc repro`: only what is stale runs; returns the stages that did, downstream ones too."""
+    said = run_command([sys.executable, "-m", "dvc", "repro"], root)
+    get_run_logger().info(said)
+    return re.findall(r"^Running stage '([^']+)'", said, re.MULTILINE)
 
 
 @task(cache_policy=NO_CACHE)
