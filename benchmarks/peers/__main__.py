@@ -37,6 +37,7 @@ def main(
     sizes: Annotated[str, typer.Option(help="Image sizes, by commas.")] = "64,256,1024",
     rounds: Annotated[int, typer.Option(help="Runs of each contender.", min=1)] = 5,
     out: Annotated[Path, typer.Option(help="Results, one file per size.")] = Path("build/bench"),
+    training: Annotated[bool, typer.Option(help="Measure training iterations too.")] = True,
     memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
     threads: int = 1,
 ) -> None:
@@ -53,7 +54,9 @@ def main(
         with console.status(f"{size} pixels"):
             record = {
                 "machine": describe_machine(threads),
-                "timings": measure_size(peers, size, BATCHES[size], rounds, console.log),
+                "timings": measure_size(
+                    peers, size, BATCHES[size], rounds, console.log, with_training=training
+                ),
                 "peak_bytes": measure_memory(peers, size, BATCHES[size]) if memory else {},
             }
         (out / f"{size}.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -64,7 +67,13 @@ def main(
 
 
 def measure_size(
-    peers: Path, size: int, batch: int, rounds: int, report: Callable[[str], Any]
+    peers: Path,
+    size: int,
+    batch: int,
+    rounds: int,
+    report: Callable[[str], Any],
+    *,
+    with_training: bool,
 ) -> list[dict[str, Any]]:
     """Timings of every work and contender at one size."""
     model = new_model(model_config(size))
@@ -72,13 +81,16 @@ def measure_size(
     inputs = draw_inputs(batch, size)
     measured: dict[str, tuple[Timings, dict[str, float]]] = {}
     for name, prepare in WORKLOADS.items():
+        if name in TRAINING and not with_training:
+            continue
         entrants = [c for c in contenders if c.is_trainable or name not in TRAINING]
         steps = {contender.name: prepare(contender, inputs) for contender in entrants}
         errors = compare_outputs(steps)
         measured[name] = time_rounds(steps, rounds), errors
         report(f"{size} pixels: {name} of {len(steps)} contenders")
-    terms = [(weight, measured[name][0]) for name, weight in TRAINING.items()]
-    measured["training iteration"] = add_timings(terms), {}
+    if with_training:
+        terms = [(weight, measured[name][0]) for name, weight in TRAINING.items()]
+        measured["training iteration"] = add_timings(terms), {}
     return [
         row
         for name, (timings, errors) in measured.items()

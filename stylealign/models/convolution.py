@@ -135,7 +135,7 @@ def _transforms() -> tuple[Tensor, Tensor, Tensor]:
 
 def _convolve(x: Tensor, weight: Tensor) -> Tensor:
     """Transform tiles and kernels, multiply over channels, transform back."""
-    _, transform_kernels, transform_results = _transforms()
+    _, transform_kernels, _ = _transforms()
     batch, _, height, width = x.shape
     num_out, num_in = weight.shape[:2]
     kernels = transform_kernels @ weight.reshape(-1, 9).t()
@@ -143,11 +143,16 @@ def _convolve(x: Tensor, weight: Tensor) -> Tensor:
     y = x.new_empty(batch, height // _TILE, _TILE, width // _TILE, _TILE, num_out)
     patches = _patches(x)
     for image, first, last in _chunks(x):
-        products = torch.bmm(_tiles(patches[image, first:last]), kernels)
-        tiles = transform_results @ products.view(36, -1)
-        tiles = tiles.view(_TILE, _TILE, last - first, -1, num_out)
-        y[image, first:last] = tiles.permute(2, 0, 3, 1, 4)
+        y[image, first:last] = _filter(patches[image, first:last], kernels)
     return y.view(batch, height, width, num_out).permute(0, 3, 1, 2)
+
+
+def _filter(patches: Tensor, kernels: Tensor) -> Tensor:
+    """Results of patches: [tiles_y, tiles_x, C, 6, 6] -> [tiles_y, 4, tiles_x, 4, out]."""
+    _, _, transform_results = _transforms()
+    products = torch.bmm(_tiles(patches), kernels)
+    tiles = transform_results @ products.view(36, -1)
+    return tiles.view(_TILE, _TILE, len(patches), -1, kernels.shape[2]).permute(2, 0, 3, 1, 4)
 
 
 def _correlate(gradient: Tensor, x: Tensor) -> Tensor:
@@ -160,6 +165,7 @@ def _correlate(gradient: Tensor, x: Tensor) -> Tensor:
         tiles = rows[image, first:last].permute(1, 3, 0, 2, 4).reshape(16, -1)
         products = (transform_results.t() @ tiles).view(36, -1, num_out)
         total.baddbmm_(products.transpose(1, 2), _tiles(patches[image, first:last]))
+        del tiles, products
     weight = transform_kernels.t() @ total.view(36, -1)
     return weight.view(3, 3, num_out, num_in).permute(2, 3, 0, 1)
 
