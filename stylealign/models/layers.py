@@ -175,7 +175,7 @@ class StyledConv(nn.Module):
 class ToRGB(nn.Module):
     """Styled 1x1 convolution to image channels, written as a batched matrix product.
 
-    The image is float32, whatever the type of the activations.
+    The image has the type of the weights, whatever that of the activations.
 
     Shapes: x [N, in, H, W], style [N, in] -> [N, img_channels, H, W].
     """
@@ -193,9 +193,9 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """This resolution's contribution to the image."""
         weight = self.weight.flatten(1) * (style * self.weight_gain)[:, None, :]
-        if x.dtype == torch.float32:
+        if x.dtype == self.bias.dtype:
             image = torch.baddbmm(self.bias[:, None], weight, x.flatten(2))
         else:
-            image = torch.bmm(weight.to(x.dtype), x.flatten(2)).float() + self.bias[:, None]
+            image = torch.bmm(weight.to(x.dtype), x.flatten(2)) + self.bias[:, None]
         image = image.unflatten(2, x.shape[2:])
         return image if self.clamp is None else image.clamp(-self.clamp, self.clamp)
