@@ -61,4 +61,8 @@ def run_until_stopped(command: list[str], root: Path) -> None:
         service.wait()
     finally:
         service.terminate()
-        service.wait(timeout=30)
+        try:
+            service.wait(timeout=30)
+        except subprocess.TimeoutExpired:  # a worker waits for its run; the next server marks it
+            service.kill()
+            service.wait()

@@ -110,7 +110,7 @@ def test_results_that_the_gate_refuses_fail_loudly_and_are_not_pushed(scheduled)
 
     assert kind == "FAILED"
     assert "the quality gate refuses" in message
-    assert "cats: Fréchet distance to real images is" in message
+    assert "cats: Fréchet distance to real images, child over parent is" in message
     assert git(scheduled, "rev-parse", "HEAD") == before
     assert git(scheduled, "rev-parse", "@{upstream}") == before
 
