@@ -26,7 +26,7 @@ __all__ = ["ProjectPlan", "create_project", "template_folder", "without_code", "
 
 SHIPPED_PARENT = Path("models/people32")
 TRAIN = "train"
-IGNORED = "/artifacts/\n/.stylealign/\n/mlruns/\n"
+IGNORED = "/artifacts/\n/.stylealign/\n"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ def snapshot_folder() -> Path:
     return Path(".stylealign") / "snapshots"
 
 
+def record_folder() -> Path:
+    """Figures and registered models of the MLflow runs; the runs' numbers lie in its database."""
+    return Path(".stylealign") / "mlflow"
+
+
 @dataclass(frozen=True)
 class ChildPlaces:
     """Where everything lies that leads from labelled parent images to one child's labelled set."""

@@ -19,6 +19,8 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
 
+from tasks.layout import record_folder
+
 MAX_PARAM_CHARS = 500
 MAX_BATCH = 1000
 
@@ -56,8 +58,7 @@ def recorded(
 
     Inputs are logged with the content hash that DVC knows them by.
     """
-    experiment = mlflow.set_experiment(project_name())
-    end_killed_runs(experiment.experiment_id, stage, name)
+    end_killed_runs(open_experiment(), stage, name)
     title = f"{stage}@{name}" if name else stage
     with mlflow.start_run(run_name=title) as run:
         mlflow.set_tags({"stage": stage, "name": name, "git_commit": git_commit()})
@@ -71,6 +72,14 @@ def recorded(
         except KeyboardInterrupt:
             mlflow.end_run("KILLED")
             raise
+
+
+def open_experiment() -> str:
+    """Make the project's experiment the current one; its artifacts lie in the state folder."""
+    name = project_name()
+    if mlflow.get_experiment_by_name(name) is None:
+        mlflow.create_experiment(name, record_folder().absolute().as_uri())
+    return mlflow.set_experiment(name).experiment_id
 
 
 def end_killed_runs(experiment: str, stage: str, name: str) -> None:

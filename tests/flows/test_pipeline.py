@@ -92,6 +92,13 @@ def test_the_child_is_registered_as_challenger(finished):
     assert ("challenger", 1) in rows(finished, "mlflow.db", query)
 
 
+def test_what_mlflow_keeps_lies_in_the_state_folder(finished):
+    kept = [*(finished / ".stylealign/mlflow").rglob("model.safetensors")]
+
+    assert kept
+    assert not (finished / "mlruns").exists()
+
+
 def test_nothing_outlives_the_run(finished):
     known = json.loads((finished / ".stylealign/server.json").read_text())
     deadline = time.monotonic() + 60

@@ -95,8 +95,8 @@ def test_every_tick_is_recorded_with_losses_gradients_and_memory(undisturbed):
 
 
 def test_pictures_and_a_film_of_parent_and_child_are_kept_with_the_run(undisturbed):
-    pictures = sorted((undisturbed / "mlruns").rglob("samples-*-kimg.png"))
-    (film,) = (undisturbed / "mlruns").rglob("training.webp")
+    pictures = sorted((undisturbed / ".stylealign" / "mlflow").rglob("samples-*-kimg.png"))
+    (film,) = (undisturbed / ".stylealign" / "mlflow").rglob("training.webp")
 
     assert len(pictures) == 7  # every fifth of 30 ticks, and the last
     assert decode(pictures[0].read_bytes()).shape == (64, 8 * 32, 3)
