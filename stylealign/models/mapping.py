@@ -56,13 +56,18 @@ class Mapping(nn.Module):
                 got = None if z is None else tuple(z.shape)
                 message = f"expected z of shape [N, {self.z_dim}], got {got}"
                 raise ValueError(message)
-            parts.append(normalize_second_moment(z.float()))
+            parts.append(normalize_second_moment(z.to(self._dtype)))
         if self.embed is not None:
             if c is None or c.shape[1] != self.c_dim:
                 message = f"this model is conditional: pass c of shape [N, {self.c_dim}]"
                 raise ValueError(message)
-            parts.append(normalize_second_moment(self.embed(c.float())))
+            parts.append(normalize_second_moment(self.embed(c.to(self._dtype))))
         x = torch.cat(parts, dim=1)
         for layer in self.layers:
             x = layer(x)
         return x
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What the network computes in: float32, or float64 where it was turned into that."""
+        return next((weight.dtype for weight in self.parameters()), torch.float32)
