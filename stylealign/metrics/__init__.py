@@ -6,5 +6,12 @@ from stylealign.metrics.distances import (
     kernel_distance,
     precision_recall,
 )
+from stylealign.metrics.path_length import perceptual_path_length
 
-__all__ = ["PrecisionRecall", "frechet_distance", "kernel_distance", "precision_recall"]
+__all__ = [
+    "PrecisionRecall",
+    "frechet_distance",
+    "kernel_distance",
+    "perceptual_path_length",
+    "precision_recall",
+]

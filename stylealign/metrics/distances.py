@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from stylealign.errors import DataError
+from stylealign.metrics.moments import Moments
 
 FeatureMatrix = np.ndarray | Tensor
 Rng = torch.Generator | np.random.Generator
@@ -32,13 +33,25 @@ def frechet_distance(real: FeatureMatrix, fake: FeatureMatrix) -> float:
     Source: Heusel et al., arXiv:1706.08500, eq. 6; covariances are divided by N.
     """
     real_rows, fake_rows = _check_features(real, fake, min_rows=2)
-    real_mean, fake_mean = real_rows.mean(0), fake_rows.mean(0)
-    # covariance = factor^T factor
-    real_factor = _shorten((real_rows - real_mean) / len(real_rows) ** 0.5)
-    fake_factor = _shorten((fake_rows - fake_mean) / len(fake_rows) ** 0.5)
-    root_trace = torch.linalg.svdvals(real_factor @ fake_factor.T).sum()
-    traces = real_factor.square().sum() + fake_factor.square().sum()
-    distance = (real_mean - fake_mean).square().sum() + traces - 2.0 * root_trace
+    return frechet_of_moments(Moments.of_rows(real_rows), Moments.of_rows(fake_rows))
+
+
+def frechet_of_moments(real: Moments, fake: Moments) -> float:
+    """Measure the same from means and covariances alone, as sets that streamed by leave them.
+
+    Raises: DataError if the features differ in width, or have under two rows.
+    """
+    for name, moments in (("real", real), ("fake", fake)):
+        if moments.num_rows < 2:
+            message = f"{name} features have {moments.num_rows} rows, expected at least 2"
+            raise DataError(message)
+    if len(real.mean) != len(fake.mean):
+        widths = (len(real.mean), len(fake.mean))
+        raise DataError(f"features have widths {widths!r}; use one extractor for both sets")
+    real_root, fake_root = real.root_covariance(), fake.root_covariance()
+    root_trace = torch.linalg.svdvals(real_root @ fake_root.T).sum()
+    traces = real_root.square().sum() + fake_root.square().sum()
+    distance = (real.mean - fake.mean).square().sum() + traces - 2.0 * root_trace
     return max(float(distance), 0.0)
 
 
@@ -117,13 +130,6 @@ def _check_features(
         widths = (checked[0].shape[1], checked[1].shape[1])
         raise DataError(f"features have widths {widths!r}; use one extractor for both sets")
     return checked[0], checked[1]
-
-
-def _shorten(factor: Tensor) -> Tensor:
-    """Return a factor of the same covariance with at most F rows."""
-    if factor.shape[0] <= factor.shape[1]:
-        return factor
-    return torch.linalg.qr(factor, mode="r").R
 
 
 def _squared_mmd(real: Tensor, fake: Tensor) -> float:
