@@ -27,7 +27,7 @@ results: $(STAMP)  ## The longer runs behind every figure in the docs: many hour
 	$(BIN)/python -m benchmarks.results
 	$(BIN)/python -m benchmarks.recipes
 	@echo "figures: build/results/metrics/*.json, report: build/results/artifacts/report/index.html,"
-	@echo "table of recipes: printed above, runs in build/recipes/*.json"
+	@echo "table of recipes: printed above, runs in build/recipes/*/*.json"
 
 bench: $(STAMP)  ## Time the networks against peers: make bench PEERS=DIR, a folder with their checkouts.
 	@test -n "$(PEERS)" || { echo "name the folder of the checkouts: make bench PEERS=DIR"; exit 2; }

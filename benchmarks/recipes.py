@@ -1,4 +1,4 @@
-"""Compare ways of fine-tuning people to cats: fidelity against agreement with the parent."""
+"""Compare ways of fine-tuning people to cats: fidelity, agreement with the parent, gap closed."""
 
 import copy
 import json
@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks.carried import Carrier, find_codes
 from benchmarks.drawn import (
     FEATURE_RESOLUTION,
     DrawnBatches,
@@ -47,26 +48,30 @@ def main(
     settings: Annotated[Path, typer.Option(help="Recipes to compare.")] = Path(
         "benchmarks/recipes.yaml"
     ),
-    out: Annotated[Path, typer.Option(help="Figures; what is there is not run again.")] = Path(
-        "build/recipes"
-    ),
-    seeds: Annotated[int, typer.Option(help="Runs per recipe.")] = 1,
+    out: Annotated[
+        Path, typer.Option(help="Figures by parent; what is there is not run again.")
+    ] = Path("build/recipes"),
+    seeds: Annotated[int, typer.Option(help="Runs per recipe.")] = 3,
     only: Annotated[str, typer.Option(help="Run this recipe alone.")] = "",
     threads: int = 1,
 ) -> None:
-    """Fine-tune once per recipe and seed, and print one row each, best agreement last."""
+    """Fine-tune once per recipe and seed, and print a row per recipe, best agreement last."""
     keep_freed_memory()
     torch.set_num_threads(threads)
     listed: dict[str, Any] = yaml.safe_load(settings.read_text("utf-8"))
+    out = out / load_model(parent).config.id[:12]
     out.mkdir(parents=True, exist_ok=True)
     readers = cached_reader("people", out), cached_reader("cats", out)
+    carrier = find_codes(load_model(parent), out)
     for name, changes in listed["settings"].items():
         for seed in range(seeds):
             path = out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
             if path.exists() or only not in ("", name):
                 continue
             recipe = Recipe(**(listed["base"] | changes | {"seed": seed}))
-            figures = run_recipe(load_model(parent), recipe, readers, path.with_suffix(".png"))
+            figures = run_recipe(
+                load_model(parent), recipe, readers, carrier, path.with_suffix(".png")
+            )
             path.write_text(json.dumps({"name": name, **figures}, indent=1) + "\n", "utf-8")
     print_table(out)
 
@@ -80,7 +85,11 @@ def cached_reader(domain: Domain, out: Path) -> Reader:
 
 
 def run_recipe(
-    model: Model, recipe: Recipe, readers: tuple[Reader, Reader], picture: Path
+    model: Model,
+    recipe: Recipe,
+    readers: tuple[Reader, Reader],
+    carrier: Carrier,
+    picture: Path,
 ) -> dict[str, Any]:
     """Fine-tune one child and measure it."""
     parent = copy.deepcopy(model)
@@ -92,9 +101,12 @@ def run_recipe(
         pass
     minutes = (time.monotonic() - started) / 60
     picture.write_bytes(encode_png(pairs(parent, model)))
-    return {"recipe": recipe.model_dump(mode="json"), "minutes": minutes} | measure(
-        parent, model, readers
-    )
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "minutes": minutes,
+        "gap_closed": carrier.gap_closed(model, SHARED, recipe.seed),
+        **measure(parent, model, readers),
+    }
 
 
 def measure(parent: Model, child: Model, readers: tuple[Reader, Reader]) -> dict[str, Any]:
@@ -133,19 +145,43 @@ def pairs(parent: Model, child: Model) -> np.ndarray:
 
 
 def print_table(out: Path) -> None:
-    """One Markdown row per run, sorted by mean agreement; goes to docs/results.md."""
-    runs = [json.loads(path.read_text("utf-8")) for path in sorted(out.glob("*.json"))]
+    """One Markdown row per recipe, mean ± deviation over its seeds, best agreement last."""
+    runs: dict[str, list[dict[str, float]]] = {}
+    for path in sorted(out.glob("*.json")):
+        run: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        runs.setdefault(run["name"], []).append(columns_of(run))
+    names = list(dict.fromkeys(name for rows in runs.values() for row in rows for name in row))
+    console = Console(width=300)
+    console.print(f"| recipe | seeds | {' | '.join(names)} |")
+    console.print("| --- | --- |" + " --- |" * len(names))
+    for recipe, rows in sorted(runs.items(), key=lambda item: spread_of(item[1], "agreement")):
+        cells = [cell(rows, name, digits=0 if name.startswith("fd") else 2) for name in names]
+        console.print(f"| {recipe} | {len(rows)} | {' | '.join(cells)} |")
 
-    def mean_agreement(run: dict[str, Any]) -> float:
-        return float(np.mean([run["agreement"][name]["agreement"] for name in SHARED]))
 
-    console = Console(width=200)
-    console.print("| recipe | seed | fd_lite2_2k | " + " | ".join(SHARED) + " | mean |")
-    console.print("| --- | --- | --- |" + " --- |" * (len(SHARED) + 1))
-    for run in sorted(runs, key=mean_agreement):
-        figures = [f"{run['agreement'][name]['agreement']:.2f}" for name in SHARED]
-        columns = [run["name"], str(run["recipe"]["seed"]), f"{run['fd_lite2_2k']:.1f}", *figures]
-        console.print("| " + " | ".join([*columns, f"{mean_agreement(run):.2f}"]) + " |")
+def columns_of(run: dict[str, Any]) -> dict[str, float]:
+    """The figures of one run that go into the table; a label without a gap to close is absent."""
+    agreement = {name: run["agreement"][name]["agreement"] for name in SHARED}
+    return {
+        "fd_lite2_2k": run["fd_lite2_2k"],
+        "agreement": float(np.mean(list(agreement.values()))),
+        **{f"agreement {name}": value for name, value in agreement.items()},
+        **{f"gap {name}": value for name, value in sorted(run["gap_closed"].items())},
+    }
+
+
+def spread_of(rows: list[dict[str, float]], name: str) -> tuple[float, float]:
+    """Mean and standard deviation over the seeds; no deviation of one."""
+    values = [row[name] for row in rows if name in row]
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def cell(rows: list[dict[str, float]], name: str, *, digits: int) -> str:
+    """A figure as the table shows it; empty where no run has it."""
+    if not any(name in row for row in rows):
+        return ""
+    mean, deviation = spread_of(rows, name)
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}" if len(rows) > 1 else f"{mean:.{digits}f}"
 
 
 if __name__ == "__main__":
