@@ -26,8 +26,9 @@ demo: $(STAMP)  ## Run the whole pipeline on the shipped parent and the procedur
 results: $(STAMP)  ## The longer runs behind every figure in the docs: many hours, resumable.
 	$(BIN)/python -m benchmarks.results
 	$(BIN)/python -m benchmarks.recipes
+	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images.yaml
 	@echo "figures: build/results/metrics/*.json, report: build/results/artifacts/report/index.html,"
-	@echo "table of recipes: printed above, runs in build/recipes/*/*.json"
+	@echo "tables of recipes: printed above, runs in build/recipes/"
 
 bench: $(STAMP)  ## Time the networks against peers: make bench PEERS=DIR, a folder with their checkouts.
 	@test -n "$(PEERS)" || { echo "name the folder of the checkouts: make bench PEERS=DIR"; exit 2; }

@@ -40,7 +40,6 @@ from stylealign.training import Training, train
 SHARED = ("yaw", "pitch", "smile", "eye_openness", "glasses", "tone")
 """Labels that mean the same in both domains."""
 NUM_SAMPLES = 2000
-NUM_CATS = 6000
 
 
 def main(
@@ -48,9 +47,9 @@ def main(
     settings: Annotated[Path, typer.Option(help="Recipes to compare.")] = Path(
         "benchmarks/recipes.yaml"
     ),
-    out: Annotated[
-        Path, typer.Option(help="Figures by parent; what is there is not run again.")
-    ] = Path("build/recipes"),
+    out: Annotated[Path, typer.Option(help="Figures; what is there is not run again.")] = Path(
+        "build/recipes"
+    ),
     seeds: Annotated[int, typer.Option(help="Runs per recipe.")] = 3,
     only: Annotated[str, typer.Option(help="Run this recipe alone.")] = "",
     threads: int = 1,
@@ -59,18 +58,20 @@ def main(
     keep_freed_memory()
     torch.set_num_threads(threads)
     listed: dict[str, Any] = yaml.safe_load(settings.read_text("utf-8"))
-    out = out / load_model(parent).config.id[:12]
+    shared = out / load_model(parent).config.id[:12]
+    out = shared / settings.stem
     out.mkdir(parents=True, exist_ok=True)
-    readers = cached_reader("people", out), cached_reader("cats", out)
-    carrier = find_codes(load_model(parent), out)
+    readers = cached_reader("people", shared), cached_reader("cats", shared)
+    carrier = find_codes(load_model(parent), shared)
     for name, changes in listed["settings"].items():
         for seed in range(seeds):
             path = out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
             if path.exists() or only not in ("", name):
                 continue
             recipe = Recipe(**(listed["base"] | changes | {"seed": seed}))
+            batches = DrawnBatches("cats", listed["num_cats"], recipe.batch_size, seed=2)
             figures = run_recipe(
-                load_model(parent), recipe, readers, carrier, path.with_suffix(".png")
+                load_model(parent), recipe, batches, readers, carrier, path.with_suffix(".png")
             )
             path.write_text(json.dumps({"name": name, **figures}, indent=1) + "\n", "utf-8")
     print_table(out)
@@ -87,13 +88,13 @@ def cached_reader(domain: Domain, out: Path) -> Reader:
 def run_recipe(
     model: Model,
     recipe: Recipe,
+    batches: DrawnBatches,
     readers: tuple[Reader, Reader],
     carrier: Carrier,
     picture: Path,
 ) -> dict[str, Any]:
     """Fine-tune one child and measure it."""
     parent = copy.deepcopy(model)
-    batches = DrawnBatches("cats", NUM_CATS, recipe.batch_size, seed=2)
     training = Training(model, parent.generator, recipe)
     started = time.monotonic()
     num_ticks = int(np.ceil(recipe.total_kimg / recipe.tick_kimg))
