@@ -124,7 +124,7 @@ def measure(parent: Model, child: Model, readers: tuple[Reader, Reader]) -> dict
     )
     coverage = measure_coverage(readers[1].predict(fakes), readers[1].predict(real), schema)
     extractor = load_extractor("lite2", resolution=FEATURE_RESOLUTION)
-    codes = FixedCodes(parent, real[:500], extractor, num_codes=500)
+    codes = FixedCodes(parent, lite2_features(real[:500]), extractor, num_codes=500)
     standing = codes.measure(child, 0.0)
     return {
         "likeness": standing.likeness,

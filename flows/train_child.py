@@ -6,7 +6,7 @@ from prefect import flow
 
 from stylealign.params import Params
 from tasks.devices import choose_device, compute
-from tasks.layout import artifact, snapshot_folder
+from tasks.layout import artifact
 from tasks.records import recorded
 from tasks.registry import register_challenger, resolve_model
 from tasks.training import fine_tune
@@ -23,8 +23,6 @@ def train_child(params: Params, name: str) -> Path:
     with recorded("train_child", name, section, inputs) as record:
         record.tag(parent_model=resolved)
         with compute(params.project.num_threads):
-            fine_tune(
-                name, parent, images, section.recipe, folder, snapshot_folder(), device, record
-            )
+            fine_tune(name, parent, images, section, params.standing, folder, device, record)
         register_challenger(name, folder)
     return folder

@@ -42,7 +42,7 @@ class Recipe(BaseModel):
     snapshot_kimg: float = Field(default=10.0, gt=0)
     """Interval of resumable snapshots."""
     keep_snapshots: int = Field(default=2, ge=1)
-    """Newest snapshots that are kept while training; one that a rule chose stays beside them."""
+    """Newest snapshots kept while training; those that a rule may choose yet stay beside them."""
     picture_ticks: int = Field(default=5, ge=1)
     """Ticks from one picture of parent and child at fixed codes to the next."""
     batch_size: int = Field(default=32, ge=1)

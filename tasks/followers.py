@@ -42,5 +42,5 @@ def own_run(params: Params, stage: str, name: str, device: str, split: Split) ->
         child = params.train_child[name]
         parent, _ = resolve_model(params.train_parent.model)
         images = artifact("prepare", child.dataset)
-        return child_run(name, parent, images, child.recipe, snapshot_folder(), device, split)
+        return child_run(name, parent, images, child, params.standing, device, split)
     raise ParamsError(f"stage {stage!r} runs in one process; start it without torchrun")

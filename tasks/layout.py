@@ -21,6 +21,11 @@ def snapshot_folder() -> Path:
     return Path(".stylealign") / "snapshots"
 
 
+def feature_folder() -> Path:
+    """Features of real images, which any stage may take up; made anew where they are missing."""
+    return Path(".stylealign") / "features"
+
+
 def record_folder() -> Path:
     """Figures and registered models of the MLflow runs; the runs' numbers lie in its database."""
     return Path(".stylealign") / "mlflow"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,21 +10,24 @@ import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
+from pydantic import BaseModel
 
 from stylealign.checkpoints import load_model, save_model
 from stylealign.data.batches import TrainingBatches
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.errors import DataError
 from stylealign.models import Model, ModelConfig
-from stylealign.params import TrainParentParams
+from stylealign.params import StandingParams, TrainChildParams, TrainParentParams
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
 from stylealign.training.split import Split
 from tasks.interrupts import stop_on_interrupt
+from tasks.layout import feature_folder, snapshot_folder
 from tasks.processes import joined_processes, own_device
 from tasks.progress import progress
 from tasks.records import Record
+from tasks.standings import STANDINGS_FILE, Standings
 from tasks.watching import Watch
 
 HISTORY_FILE = "history.json"
@@ -46,19 +50,33 @@ def fine_tune(
     child: str,
     parent_folder: Path,
     data_folder: Path,
-    recipe: Recipe,
+    section: TrainChildParams,
+    standing: StandingParams,
     folder: Path,
-    snapshots: Path,
     device: str,
     record: Record,
 ) -> ModelConfig:
-    """Start from the parent, train on the child's images, save the child with its lineage."""
+    """Start from the parent, train on the child's images, save the child with its lineage.
+
+    At each snapshot it is measured where the child stands; the one that the rule takes is saved.
+    """
     with joined_processes(own_device(device)) as split:
-        run = child_run(child, parent_folder, data_folder, recipe, snapshots, device, split)
-        follow_training(run, record)
-    model = run.training.model
-    model.config = model.config.model_copy(update={"kimg": run.training.kimg})
-    return finish_training(run, folder)
+        run = child_run(child, parent_folder, data_folder, section, standing, device, split)
+        parent = load_model(parent_folder, own_device(device))
+        standings = Standings(
+            run.training, parent, run.batches.dataset, section, standing, feature_folder()
+        )
+
+        def measure() -> None:
+            figures = standings.measure().figures()
+            numbers = {f"standing.{name}": value for name, value in figures.items()}
+            record.metrics(numbers, run.training.nimg)
+
+        follow_training(run, record, measure)
+    kept = standings.keep(run.snapshot)
+    record.tag(kept_kimg=f"{kept.kimg:g}")
+    get_run_logger().info("kept the child of %g of %g kimg", kept.kimg, run.training.kimg)
+    return finish_training(run, folder, {STANDINGS_FILE: standings.summary(kept)})
 
 
 @task(cache_policy=NO_CACHE)
@@ -73,15 +91,15 @@ def train_from_scratch(
     with joined_processes(own_device(device)) as split:
         run = parent_run(params, data_folder, snapshots, device, split)
         follow_training(run, record)
-    return finish_training(run, Path(params.model))
+    return finish_training(run, Path(params.model), {})
 
 
 def child_run(
     child: str,
     parent_folder: Path,
     data_folder: Path | str,
-    recipe: Recipe,
-    snapshots: Path,
+    section: TrainChildParams,
+    standing: StandingParams,
     device: str,
     split: Split,
 ) -> Run:
@@ -89,7 +107,7 @@ def child_run(
 
     Raises: DataError, CheckpointError or ParamsError if model, images and recipe do not fit.
     """
-    place = own_device(device)
+    place, recipe = own_device(device), section.recipe
     parent, model = load_model(parent_folder, place), load_model(parent_folder, place)
     dataset = open_dataset(data_folder)
     require_images(dataset, model.config)
@@ -104,8 +122,8 @@ def child_run(
     )
     classes = classes_of(dataset, recipe)
     training = Training(model, parent.generator, recipe, split=split, classes=classes)
-    key = snapshot_key(parent.config.id, dataset.content_hash, recipe)
-    return make_run(child, training, dataset, snapshots / f"{child}-{key}.safetensors")
+    key = snapshot_key(parent.config.id, dataset.content_hash, section, standing)
+    return make_run(child, training, dataset, snapshot_folder() / f"{child}-{key}.safetensors")
 
 
 def parent_run(
@@ -161,7 +179,9 @@ def make_run(name: str, training: Training, dataset: ImageDataset, snapshot: Pat
     return Run(name, training, batches, snapshot)
 
 
-def follow_training(run: Run, record: Record) -> None:
+def follow_training(
+    run: Run, record: Record, on_snapshot: Callable[[], None] = lambda: None
+) -> None:
     """Train to the end, or go on from the snapshot; ticks go to the bar and to the record.
 
     Raises: KeyboardInterrupt after Ctrl-C, once the state is saved.
@@ -170,7 +190,14 @@ def follow_training(run: Run, record: Record) -> None:
     logger = get_run_logger()
     watch = Watch(training, run.snapshot, record)
     with progress(f"train {run.name}", total, unit="kimg") as bar, stop_on_interrupt() as stop:
-        for tick in train(training, run.batches, snapshot=run.snapshot, should_stop=stop):
+        ticks = train(
+            training,
+            run.batches,
+            snapshot=run.snapshot,
+            on_snapshot=on_snapshot,
+            should_stop=stop,
+        )
+        for tick in ticks:
             bar.describe(f"train {run.name}, {tick.images_per_sec:.0f} images/s")
             watch.follow(tick, bar.reach, logger.warning)
     if training.rollbacks:
@@ -181,11 +208,14 @@ def follow_training(run: Run, record: Record) -> None:
     watch.finish()
 
 
-def finish_training(run: Run, folder: Path) -> ModelConfig:
-    """Save the model and its history, and drop the snapshots, which have done their work."""
+def finish_training(run: Run, folder: Path, tables: Mapping[str, object]) -> ModelConfig:
+    """Save the model, its history and more tables by file name; drop the snapshots, which are done.
+
+    Returns the config as saved.
+    """
     config = save_model(run.training.model, folder)
-    history = json.dumps(run.training.history, indent=1) + "\n"
-    (folder / HISTORY_FILE).write_text(history, "utf-8")
+    for name, table in {HISTORY_FILE: run.training.history, **tables}.items():
+        (folder / name).write_text(json.dumps(table, indent=1) + "\n", "utf-8")
     for path in run.snapshot.parent.glob(f"{run.name}-*.safetensors"):
         path.unlink()
     return config
@@ -213,7 +243,8 @@ def require_images(dataset: ImageDataset, config: ModelConfig) -> None:
         )
 
 
-def snapshot_key(start: str, content_hash: str, recipe: Recipe) -> str:
+def snapshot_key(start: str, content_hash: str, *sections: BaseModel) -> str:
     """A name that changes with all that training depends on, so a snapshot never fits another."""
-    text = json.dumps([start, content_hash, recipe.model_dump(mode="json")], sort_keys=True)
+    settings = [section.model_dump(mode="json") for section in sections]
+    text = json.dumps([start, content_hash, *settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ from stylealign.alignment.agreement import (
     measure_ceiling,
 )
 from stylealign.alignment.semantics import Direction, fit_direction, measure_slope
-from stylealign.alignment.standing import FixedCodes, Standing, choose_standing
+from stylealign.alignment.standing import FixedCodes, Rule, Standing
 from stylealign.alignment.swap import reset_groups
 from stylealign.alignment.weights import group_of, list_groups, weight_distances
 
@@ -16,8 +16,8 @@ __all__ = [
     "Direction",
     "FixedCodes",
     "LabelReader",
+    "Rule",
     "Standing",
-    "choose_standing",
     "fit_direction",
     "group_of",
     "list_groups",

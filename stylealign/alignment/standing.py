@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,11 +13,14 @@ from stylealign.alignment.weights import list_groups, weight_distances
 from stylealign.checkpoints import require_related
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch, to_float, to_uint8
-from stylealign.metrics.distances import frechet_distance
+from stylealign.metrics.distances import FeatureMatrix, frechet_distance
 from stylealign.metrics.features import Extractor, extract_features, metric_name
 from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
 from stylealign.models import Generator, Model
 from stylealign.models.classes import draw_classes
+
+MAX_CONTENDERS = 4
+"""Snapshots whose weights are held at most while a rule cannot tell yet which of them to keep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +54,14 @@ class FixedCodes:
 
     What does not change is computed once, so a figure moves only because the child does.
 
+    Shapes: real [N, F], features of real images by the same extractor.
     Raises: DataError if there are under three codes or two real images.
     """
 
     def __init__(
         self,
         parent: Model,
-        real: PixelBatch,
+        real: FeatureMatrix,
         extractor: Extractor,
         *,
         num_codes: int,
@@ -67,13 +72,14 @@ class FixedCodes:
         if num_codes < 3 or len(real) < 2:
             message = f"{num_codes} codes and {len(real)} real images are too few to compare"
             raise DataError(message + ": expected at least 3 and 2")
-        self.parent, self.extractor, self.batch_size = parent, extractor, batch_size
+        self.parent = Model(parent.generator, parent.config)  # nothing else of it is kept
+        self.extractor, self.batch_size = extractor, batch_size
         self.num_looked_at = min(num_looked_at, num_codes)
         rng = torch.Generator().manual_seed(seed)
         self.z = torch.randn(num_codes, parent.config.z_dim, generator=rng)
         self.c = draw_classes(parent.generator, num_codes, rng)
         self._look = Lite2Blocks()
-        self._real = self._features(real)
+        self._real = real
         drawn = self._draw(parent.generator, num_codes)
         self._likeness = _pairwise(self._features(drawn))
         self._parent_looks = self._looks(drawn)
@@ -96,7 +102,7 @@ class FixedCodes:
             fidelity=frechet_distance(self._real, features),
             fidelity_name=metric_name("fd", self.extractor, len(self.z)),
             change=perceptual_distance(looks, self._parent_looks).mean().item(),
-            likeness=float(np.corrcoef(_pairwise(features), self._likeness)[0, 1]),
+            likeness=_correlation(_pairwise(features), self._likeness),
             weight_distances=weight_distances(self.parent, child),
             group_changes=group_changes,
         )
@@ -121,21 +127,64 @@ class FixedCodes:
         return self._look(pixels.to(self.parent.generator.w_avg.device))
 
 
-def choose_standing(standings: Sequence[Standing], *, tolerance: float = 0.1) -> Standing:
-    """The snapshot to keep, by a rule that needs no label of the child's domain.
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Which snapshot of a training is kept, by fidelity and likeness, no label of the child read.
 
-    Of all whose fidelity is within `tolerance` of the best (0.1 = at most a tenth worse), the one
-    whose images are most alike where the parent's are: the highest likeness. Among equals, the
-    earliest. So training goes on as long as it makes the child's images better, and no longer
-    than it has to for the last tenth, which is paid for in alignment.
-
-    Raises: DataError if there is nothing to choose from.
+    Of all snapshots whose fidelity is within `tolerance` of the best (0.1 = at most a tenth worse)
+    the one with the highest likeness is kept: training goes on as long as it makes the images
+    better, and the last tenth is not paid for in alignment. The last one stays where it is within
+    the tolerance itself and another's likeness is better by no more than `margin`, so that noise
+    does not decide. Among equals in likeness the better fidelity is kept, then the later.
     """
-    if not standings:
-        raise DataError("no standing to choose from; measure at least one snapshot")
-    limit = min(standing.fidelity for standing in standings) * (1 + tolerance)
-    good = [standing for standing in standings if standing.fidelity <= limit]
-    return max(good, key=lambda standing: (standing.likeness, -standing.kimg))
+
+    tolerance: float
+    margin: float
+
+    def choose(self, standings: Sequence[Standing]) -> Standing:
+        """The snapshot to keep among all, in the order in which they were taken.
+
+        Raises: DataError if there is nothing to choose from.
+        """
+        if not standings:
+            raise DataError("no standing to choose from; measure at least one snapshot")
+        contenders, last = self.contenders(standings), standings[-1]
+        chosen = contenders[-1]
+        is_good = last.fidelity <= self._limit(contenders)
+        return last if is_good and chosen.likeness - last.likeness <= self.margin else chosen
+
+    def contenders(self, standings: Sequence[Standing]) -> list[Standing]:
+        """Those whose weights must be at hand, as they may be chosen yet; best fidelity first.
+
+        A snapshot that another beats in both figures is none, nor is one out of the tolerance.
+        Since the best fidelity still falls, one of less likeness may come in later. At most
+        `MAX_CONTENDERS` are held: of more, the one that adds least likeness to its neighbour of
+        better fidelity is given up for good.
+        """
+        held: list[Standing] = []
+        for standing in standings:
+            held = self._thin([*held, standing])
+        return held
+
+    def _thin(self, standings: list[Standing]) -> list[Standing]:
+        limit = self._limit(standings)
+        held: list[Standing] = []
+        for one in sorted(standings, key=lambda one: (one.fidelity, -one.likeness, -one.kimg)):
+            if one.fidelity <= limit and (not held or one.likeness > held[-1].likeness):
+                held.append(one)
+        while len(held) > MAX_CONTENDERS:  # the first has the best fidelity, the last is chosen
+            steps = [after.likeness - one.likeness for one, after in pairwise(held[:-1])]
+            del held[1 + steps.index(min(steps))]
+        return held
+
+    def _limit(self, standings: Sequence[Standing]) -> float:
+        return min(one.fidelity for one in standings) * (1 + self.tolerance)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's r of two rows; 0 where all of one are equal, as in a child that has collapsed."""
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
 
 
 def _pairwise(features: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from stylealign.params.load import load_params
 from stylealign.params.models import (
     AnalyzeParams,
     InvertParams,
+    StandingParams,
     TrainChildParams,
     TrainParentParams,
     TranslateParams,
@@ -27,6 +28,7 @@ __all__ = [
     "ReportParams",
     "Section",
     "SplitParams",
+    "StandingParams",
     "TrainChildParams",
     "TrainParentParams",
     "TransferParams",

@@ -1,5 +1,7 @@
 """Sections that make and use models: training, inversion, translation, analysis."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from stylealign.params.section import Count, LatentSpace, Name, Section, Seed, Share
@@ -39,6 +41,24 @@ class TrainChildParams(Section):
     dataset: Name
     """The data set of the child's domain; no label but `recipe.classes` is looked at."""
     recipe: Recipe
+    choose: Literal["rule", "last"] = "rule"
+    """The snapshot that becomes the child: by section `standing`, or the last whatever it is."""
+
+
+class StandingParams(Section):
+    """Where a child stands at each snapshot, and by what rule one of them is kept."""
+
+    num_codes: int = Field(ge=3)
+    """Fixed codes that parent and child draw, and real images they are held against at most."""
+    num_looked_at: Count
+    """The first so many codes, whose perceptual change is measured by component group too."""
+    feature_resolution: int = Field(ge=32)
+    """Side in pixels at which the extractor sees every image."""
+    tolerance: float = Field(ge=0)
+    """Share by which a snapshot's Fréchet distance may exceed the best one's."""
+    margin: float = Field(ge=0)
+    """Likeness by which a snapshot must exceed the last one's to be taken in its place."""
+    seed: Seed
 
 
 class InvertParams(Section):

@@ -9,6 +9,7 @@ from stylealign.params.labels import EvaluateParams, QualityParams, TransferPara
 from stylealign.params.models import (
     AnalyzeParams,
     InvertParams,
+    StandingParams,
     TrainChildParams,
     TrainParentParams,
     TranslateParams,
@@ -53,6 +54,7 @@ class Params(Section):
     prepare: dict[Name, PrepareParams]
     train_parent: TrainParentParams
     train_child: dict[Name, TrainChildParams]
+    standing: StandingParams
     invert: InvertParams
     translate: TranslateParams
     transfer: TransferParams

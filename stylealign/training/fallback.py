@@ -77,4 +77,4 @@ class Fallback:
         if files is None or training.split.rank:
             return
         training.save(files.at(training.kimg, is_stop=is_stop), self.batches)
-        files.prune(training.recipe.keep_snapshots, training.chosen_kimg)
+        files.prune(training.recipe.keep_snapshots, training.contenders)

@@ -42,6 +42,7 @@ def train(
     batches: Batches,
     *,
     snapshot: Path | None = None,
+    on_snapshot: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Tick]:
     """Train until `recipe.total_kimg`, yielding a Tick every `recipe.tick_kimg`.
@@ -49,7 +50,9 @@ def train(
     With `snapshot`, the state goes to files of that name with the kimg behind it (see
     `SnapshotFiles`) at the tick after every `snapshot_kimg` and at the end, and a run that finds
     some goes on from the newest: the same bytes as an undisturbed run on one machine type with
-    one thread count. `should_stop` is asked at each tick: if so, the state is written and the
+    one thread count. `on_snapshot` is called just before a regular snapshot, to measure the model:
+    what it notes in `training.standings` and `training.contenders` is part of it; the others of
+    several processes wait. `should_stop` is asked at each tick: if so, the state is written and the
     iterator ends early, at a `training.kimg` below the total.
 
     A tick whose numbers are not finite, or whose samples or logits have collapsed, is undone: the
@@ -76,6 +79,7 @@ def train(
         training.history.append({"kimg": training.kimg, **losses, **figures, **times})
         is_done = training.kimg >= recipe.total_kimg
         if is_done or training.kimg >= next_snapshot:
+            on_snapshot()
             fallback.keep()
         speed = (training.nimg - start_nimg) / max(time.monotonic() - since, 1e-9)
         notes = tuple(training.notes)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,10 @@ class SnapshotFiles:
         """Those that a run falls back to, oldest first."""
         return [path for path in self.all() if not path.stem.endswith("-stop")]
 
-    def prune(self, keep: int, chosen_kimg: float | None) -> None:
-        """Remove all but the newest `keep` and the one chosen, if any."""
+    def prune(self, keep: int, contenders: Iterable[float]) -> None:
+        """Remove all but the newest `keep` and those of these kimg, which may be chosen yet."""
         regular = self.regular()
-        kept = set(regular[-keep:])
-        if chosen_kimg is not None:
-            kept.add(self.at(chosen_kimg))
+        kept = {*regular[-keep:], *(self.at(kimg) for kimg in contenders)}
         for path in self.all():
             is_newest = path == self.all()[-1]
             if path not in kept and not is_newest:

@@ -85,8 +85,10 @@ class Training:
     """What the run had to adapt to, in sentences; the tick carries them to the user."""
     rollbacks: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """Each return to a good state: `at_kimg`, `to_kimg` and the `reason` with its figure."""
-    chosen_kimg: float | None = None
-    """The snapshot that a rule has chosen, which retention then never removes."""
+    standings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """What was measured of the model at each snapshot; it goes on and back with all the rest."""
+    contenders: list[float] = field(default_factory=list[float])
+    """Kimg of the snapshots that may be chosen yet, which retention then never removes."""
     classes: Classes | None = None
     """The label that c stands for; conditional models need it."""
 
@@ -206,7 +208,8 @@ class Training:
             "history": self.history,
             "ada": self.ada.state_dict(),
             "rollbacks": self.rollbacks,
-            "chosen_kimg": self.chosen_kimg,
+            "standings": self.standings,
+            "contenders": self.contenders,
             "num_parts": self.split.num_parts,
             "batches": batches.state_dict(),
             "recipe": self.recipe.model_dump(mode="json"),
@@ -221,6 +224,25 @@ class Training:
 
         Raises: CheckpointError if it is of another architecture.
         """
+        self.restore_networks(tensors)
+        restore_optimizer(self.g_optimizer, tensors, "g_optimizer")
+        restore_optimizer(self.d_optimizer, tensors, "d_optimizer")
+        self.pl_mean = tensors["pl_mean"].to(self.pl_mean.device, copy=True)
+        self.rng.set_state(tensors["rng"])
+        self.nimg, self.step = numbers["nimg"], numbers["step"]
+        self.history = copy.deepcopy(numbers["history"])
+        self.rollbacks = [*numbers["rollbacks"]]
+        self.standings, self.contenders = [*numbers["standings"]], [*numbers["contenders"]]
+        self.split.num_parts = max(self.split.num_parts, numbers["num_parts"])
+        self.ada.load_state_dict(numbers["ada"])
+        self.set_rates()
+        batches.load_state_dict(numbers["batches"])
+
+    def restore_networks(self, tensors: dict[str, Tensor]) -> None:
+        """Put the networks of a state in place, and nothing else: those that a rule has chosen.
+
+        Raises: CheckpointError if they are of another architecture.
+        """
         for name, network in self._networks:
             prefix = f"{name}."
             state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -228,17 +250,6 @@ class Training:
                 network.load_state_dict(state)
             except RuntimeError as error:
                 raise CheckpointError(f"snapshot of another architecture: {error}") from error
-        restore_optimizer(self.g_optimizer, tensors, "g_optimizer")
-        restore_optimizer(self.d_optimizer, tensors, "d_optimizer")
-        self.pl_mean = tensors["pl_mean"].to(self.pl_mean.device, copy=True)
-        self.rng.set_state(tensors["rng"])
-        self.nimg, self.step = numbers["nimg"], numbers["step"]
-        self.history = copy.deepcopy(numbers["history"])
-        self.rollbacks, self.chosen_kimg = [*numbers["rollbacks"]], numbers["chosen_kimg"]
-        self.split.num_parts = max(self.split.num_parts, numbers["num_parts"])
-        self.ada.load_state_dict(numbers["ada"])
-        self.set_rates()
-        batches.load_state_dict(numbers["batches"])
 
     def save(self, path: Path, batches: Batches) -> None:
         """Write a snapshot that `load` continues bit for bit.

@@ -106,6 +106,7 @@ def small_params() -> dict[str, Any]:
     recipe = tree["train_child"]["cats"]["recipe"]
     recipe |= {"total_kimg": 0.016, "tick_kimg": 0.008, "snapshot_kimg": 0.008, "batch_size": 8}
     recipe["d_warmup_kimg"] = 0
+    tree["standing"] |= {"num_codes": 8, "num_looked_at": 4, "feature_resolution": 32}
     tree["invert"] |= {"max_images": None, "num_steps": 2, "shard_size": 40}
     tree["invert"] |= {"encoder_kimg": 0.064}
     tree["translate"] |= {"shard_size": 64}

@@ -14,6 +14,7 @@ from stylealign.data.procedural import label_schema
 from stylealign.data.sources import ProceduralSource
 from stylealign.errors import CheckpointError, DataError, ParamsError
 from stylealign.models import Model, ModelConfig
+from stylealign.params import StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
 from stylealign.training.split import Split
 from tasks.training import Run, child_run
@@ -22,6 +23,9 @@ CONFIG = ModelConfig(
     resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 4, 8: 4, 16: 4, 32: 4},
     noise=False,
 )  # fmt: skip
+STANDING = StandingParams(
+    num_codes=8, num_looked_at=4, feature_resolution=32, tolerance=0.1, margin=0.02, seed=0
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +54,8 @@ def start(images: Path, folder: Path, config: ModelConfig = CONFIG, **changes) -
         model.discriminator = None
     save_model(model, folder / "parent")
     numbers: dict[str, Any] = {"total_kimg": 1, "batch_size": 4}
-    recipe = Recipe(**(numbers | changes))
-    return child_run("cats", folder / "parent", images, recipe, folder, "cpu", Split())
+    section = TrainChildParams(dataset="cats", recipe=Recipe(**(numbers | changes)))
+    return child_run("cats", folder / "parent", images, section, STANDING, "cpu", Split())
 
 
 def test_a_run_with_enough_images_has_nothing_to_say(images, tmp_path):

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from stylealign.alignment import FixedCodes, Standing, choose_standing
+from stylealign.alignment import FixedCodes, Rule, Standing
+from stylealign.alignment.standing import MAX_CONTENDERS
 from stylealign.errors import DataError, LineageError
 from stylealign.images import to_uint8
+from stylealign.metrics.features import extract_features
 from stylealign.models import Model
 
 
@@ -28,7 +30,7 @@ class CoarsePixels:
 def real(child) -> np.ndarray:
     z = torch.randn(48, 8, generator=torch.Generator().manual_seed(0))  # the codes of seed 0
     with torch.no_grad():
-        return to_uint8(child.generator(z))
+        return extract_features(to_uint8(child.generator(z)), CoarsePixels())
 
 
 @pytest.fixture(scope="module")
@@ -100,22 +102,111 @@ def test_too_little_to_compare_is_refused(parent, real):
         FixedCodes(parent, real, CoarsePixels(), num_codes=2)
 
 
+def test_a_child_that_draws_one_image_for_all_codes_is_like_nothing(codes, parent):
+    collapsed = copy.deepcopy(parent.generator)
+    with torch.no_grad():
+        for layer in collapsed.mapping.network.layers:
+            layer.weight.zero_()
+
+    assert codes.measure(Model(collapsed, parent.config), 1.0).likeness == 0.0
+
+
+RULE = Rule(tolerance=0.1, margin=0.0)
+
+
+def course(*figures: tuple[float, float]) -> list[Standing]:
+    """Standings of these fidelities and likenesses, a kimg apart."""
+    return [
+        standing(kimg=float(kimg), fidelity=fidelity, likeness=likeness)
+        for kimg, (fidelity, likeness) in enumerate(figures, start=1)
+    ]
+
+
+def random_course(seed: int, length: int) -> list[Standing]:
+    """Standings of few values, so that ties are common; eighths, so that sums are exact."""
+    rng = np.random.default_rng(seed)
+    fidelities, likenesses = rng.integers(16, 20, length), rng.integers(0, 8, length) / 8
+    return course(*zip(map(float, fidelities), map(float, likenesses), strict=True))
+
+
+def chosen_by_hand(standings: list[Standing], rule: Rule) -> Standing:
+    """The rule as it is written down, over all snapshots at once."""
+    limit = min(one.fidelity for one in standings) * (1 + rule.tolerance)
+    good = [one for one in standings if one.fidelity <= limit]
+    best = max(good, key=lambda one: (one.likeness, -one.fidelity, one.kimg))
+    last = standings[-1]
+    return last if last in good and best.likeness <= last.likeness + rule.margin else best
+
+
 def test_the_rule_takes_the_best_aligned_of_the_nearly_best_images():
-    early = standing(kimg=1.0, fidelity=30.0, likeness=0.99)
-    kept = standing(kimg=2.0, fidelity=10.9, likeness=0.7)
-    best = standing(kimg=3.0, fidelity=10.0, likeness=0.4)
+    early, kept, best = standings = course((30.0, 0.99), (10.9, 0.7), (10.0, 0.4))
 
-    assert choose_standing([early, kept, best], tolerance=0.1) is kept
-    assert choose_standing([early, kept, best], tolerance=0.0) is best
+    assert early not in RULE.contenders(standings)
+    assert RULE.choose(standings) is kept
+    assert replace(RULE, tolerance=0.0).choose(standings) is best
 
 
-def test_the_rule_takes_the_earliest_of_equals():
-    first = standing(kimg=1.0)
-    second = replace(first, kimg=2.0)
+def test_the_last_stays_where_another_is_better_by_no_more_than_the_margin():
+    earlier, last = standings = course((10.0, 0.75), (10.0, 0.5))
 
-    assert choose_standing([second, first]) is first
+    assert replace(RULE, margin=0.25).choose(standings) is last
+    assert replace(RULE, margin=0.24).choose(standings) is earlier
+
+
+def test_the_last_is_not_spared_where_its_images_got_worse_than_the_tolerance():
+    earlier, _last = standings = course((10.0, 0.5), (11.1, 0.5))
+
+    assert replace(RULE, margin=1.0).choose(standings) is earlier
+
+
+def test_of_equal_likeness_the_better_images_are_kept_and_of_equals_the_later():
+    _, better, _ = standings = course((10.5, 0.5), (10.0, 0.5), (10.9, 0.4))
+    _, later, _ = equals = course((10.0, 0.5), (10.0, 0.5), (10.0, 0.4))
+
+    assert RULE.choose(standings) is better
+    assert RULE.choose(equals) is later
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.125, 0.375])
+@pytest.mark.parametrize("length", range(1, MAX_CONTENDERS + 1))
+def test_the_rule_is_what_is_written_down(length, margin):
+    rule = Rule(tolerance=0.125, margin=margin)
+
+    for seed in range(50):
+        standings = random_course(seed, length)
+        assert rule.choose(standings) is chosen_by_hand(standings, rule)
+
+
+def test_a_snapshot_of_less_likeness_is_held_as_the_best_may_leave_the_tolerance():
+    first, second, _third = standings = course((10.0, 0.9), (9.5, 0.8), (8.8, 0.5))
+
+    assert RULE.contenders(standings[:2]) == [second, first]
+    assert RULE.choose(standings[:2]) is first
+    assert RULE.choose(standings) is second
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_only_what_was_held_before_or_is_new_is_held_and_never_more_than_the_limit(seed):
+    standings = random_course(seed, 30)
+
+    held: list[Standing] = []
+    for length in range(1, 31):
+        taken = standings[:length]
+        now = RULE.contenders(taken)
+        assert all(one in [*held, taken[-1]] for one in now)
+        assert len(now) <= MAX_CONTENDERS
+        assert RULE.choose(taken) in [*now, taken[-1]]
+        held = now
+
+
+def test_of_too_many_contenders_the_one_that_adds_least_is_given_up():
+    standings = course((10.4, 0.9), (10.3, 0.7), (10.2, 0.65), (10.1, 0.4), (10.0, 0.2))
+
+    held = RULE.contenders(standings)
+
+    assert [one.likeness for one in held] == [0.2, 0.4, 0.65, 0.9]
 
 
 def test_the_rule_refuses_to_choose_from_nothing():
     with pytest.raises(DataError, match="at least one"):
-        choose_standing([])
+        RULE.choose([])

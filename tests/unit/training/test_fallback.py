@@ -124,6 +124,21 @@ def test_a_diverging_run_goes_back_with_lower_rates_and_says_so():
     assert [row["kimg"] for row in training.history] == [tick.kimg for tick in ticks]
 
 
+def test_what_was_measured_at_snapshots_goes_back_and_on_with_the_run(tmp_path):
+    def measured(training: Training, num_ticks: int) -> list[dict[str, Any]]:
+        def note() -> None:
+            training.standings = [*training.standings, {"kimg": training.kimg}]
+
+        ticks = train(training, _Noise(), snapshot=tmp_path / "run.st", on_snapshot=note)
+        assert len(list(itertools.islice(ticks, num_ticks))) == num_ticks
+        return training.standings
+
+    assert [one["kimg"] for one in measured(with_poison(new_training(), 44), 5)] == [0.016, 0.032]
+    resumed = measured(with_poison(new_training(), 44), 5)
+
+    assert [one["kimg"] for one in resumed] == [0.016, 0.032, 0.048, 0.064]
+
+
 def test_a_run_that_went_back_is_the_run_at_lower_rates():
     usual = new_training(g_lr=1e8 * 1e-11, d_lr=1e8 * 1e-11)
     finish(usual)
@@ -176,9 +191,9 @@ def test_a_discriminator_that_tells_nothing_apart_counts_as_collapsed():
         finish(training)
 
 
-def test_the_newest_snapshots_and_the_chosen_one_are_kept(tmp_path):
+def test_the_newest_snapshots_and_those_that_may_be_chosen_are_kept(tmp_path):
     training = new_training(keep_snapshots=2)
-    training.chosen_kimg = 0.016
+    training.contenders = [0.016]
 
     finish(training, tmp_path / "run.st")
 

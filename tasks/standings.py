@@ -1,0 +1,87 @@
+"""Where a child stands at each of its snapshots, and which of them becomes the child."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stylealign.alignment.standing import FixedCodes, Rule, Standing
+from stylealign.data.dataset import ImageDataset
+from stylealign.metrics.cached_features import cached_features
+from stylealign.metrics.features import load_extractor
+from stylealign.models import Model
+from stylealign.params import StandingParams, TrainChildParams
+from stylealign.training import Training
+from stylealign.training.snapshot import SnapshotFiles, load_state
+
+STANDINGS_FILE = "standings.json"
+EXTRACTOR = "lite2"
+
+
+class Standings:
+    """Measures a child in training, and keeps the snapshot that the rule takes.
+
+    What it measures lies in the training's own state, so a run that goes on, or falls back, has
+    what belongs to the kimg it is at. It draws nothing from the rng of the training.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        parent: Model,
+        dataset: ImageDataset,
+        section: TrainChildParams,
+        params: StandingParams,
+        features: Path,
+    ) -> None:
+        self.training, self.section, self.params = training, section, params
+        self.rule = Rule(tolerance=params.tolerance, margin=params.margin)
+        ids = dataset.ids("train")
+        picks = np.random.default_rng(params.seed).permutation(len(ids))[: params.num_codes]
+        chosen, device = [ids[pick] for pick in sorted(picks)], str(parent.generator.w_avg.device)
+        extractor = load_extractor(EXTRACTOR, resolution=params.feature_resolution)
+        self.codes = FixedCodes(
+            parent,
+            cached_features(dataset, chosen, extractor, features, device=device),
+            extractor,
+            num_codes=params.num_codes,
+            num_looked_at=params.num_looked_at,
+            seed=params.seed,
+        )
+
+    @property
+    def all(self) -> list[Standing]:
+        """Standings of the course so far, in the order of their kimg."""
+        return [Standing(**figures) for figures in self.training.standings]
+
+    def measure(self) -> Standing:
+        """Note where the child stands now, and which snapshots must not be lost."""
+        training = self.training
+        standing = self.codes.measure(training.model, training.kimg, with_groups=True)
+        training.standings = [*training.standings, asdict(standing)]
+        if self.section.choose == "rule":
+            training.contenders = [one.kimg for one in self.rule.contenders(self.all)]
+        return standing
+
+    def keep(self, snapshot: Path) -> Standing:
+        """Make the snapshot that is to be kept the child, networks and kimg.
+
+        Raises: CheckpointError if it is no longer there.
+        """
+        training, standings = self.training, self.all
+        kept = self.rule.choose(standings) if self.section.choose == "rule" else standings[-1]
+        if kept.kimg != training.kimg:
+            training.restore_networks(load_state(SnapshotFiles(snapshot).at(kept.kimg))[0])
+        training.model.config = training.model.config.model_copy(update={"kimg": kept.kimg})
+        return kept
+
+    def summary(self, kept: Standing) -> Mapping[str, Any]:
+        """What `standings.json` holds: what was kept by which rule, figures of every snapshot."""
+        return {
+            "kept_kimg": kept.kimg,
+            "choose": self.section.choose,
+            "settings": self.params.model_dump(mode="json"),
+            "standings": [{"kimg": one.kimg, **one.figures()} for one in self.all],
+        }

@@ -1,0 +1,121 @@
+"""Laws of the cache of real features: a hit is a recomputation, damage is none of the user's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch.nn import functional
+
+from stylealign.data.dataset import ImageDataset, open_dataset
+from stylealign.data.labels import parse_schema
+from stylealign.data.prepare import prepare
+from stylealign.data.procedural import label_schema
+from stylealign.data.sources import ProceduralSource
+from stylealign.metrics import cached_features as module
+from stylealign.metrics.cached_features import cached_features
+from stylealign.metrics.features import extract_features
+
+
+class CountedPixels:
+    """An extractor that sees an image at 4x4 pixels and counts the images it saw."""
+
+    name = "coarse"
+
+    def __init__(self, hash: str = "coarse") -> None:
+        self.hash = hash
+        self.num_seen = 0
+
+    def __call__(self, images):
+        """Sixteen means of each channel."""
+        self.num_seen += len(images)
+        return functional.adaptive_avg_pool2d(images, 4).flatten(1)
+
+
+def drawn(folder: Path, seed: int) -> ImageDataset:
+    prepare(
+        ProceduralSource("cats", 10, seed=seed, resolution=32),
+        folder,
+        resolution=32,
+        schema=parse_schema(label_schema("cats")),
+        fractions={"train": 1.0, "val": 0.0, "test": 0.0},
+        seed=0,
+        shard_size=10,
+        max_rejected_fraction=0.0,
+        near_duplicate_bits=0,
+    )
+    return open_dataset(folder)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> ImageDataset:
+    return drawn(tmp_path_factory.mktemp("cats"), seed=0)
+
+
+def test_a_hit_is_what_a_recomputation_gives_and_sees_no_image(dataset, tmp_path):
+    ids, extractor = dataset.ids("train")[:6], CountedPixels()
+
+    first = cached_features(dataset, ids, extractor, tmp_path)
+    again = cached_features(dataset, ids, extractor, tmp_path)
+
+    assert extractor.num_seen == 6
+    assert np.array_equal(first, extract_features(dataset.images(ids), CountedPixels()))
+    assert again.tobytes() == first.tobytes()
+    assert again.dtype == first.dtype
+
+
+def test_another_selection_extractor_or_data_set_is_no_hit(dataset, tmp_path):
+    ids, others = dataset.ids("train")[:6], drawn(tmp_path / "others", seed=1)
+    cache, other = tmp_path / "cache", CountedPixels("other")
+    cached_features(dataset, ids, CountedPixels(), cache)
+
+    fewer = cached_features(dataset, ids[:5], CountedPixels(), cache)
+    turned = cached_features(dataset, ids[::-1], CountedPixels(), cache)
+    cached_features(dataset, ids, other, cache)
+    of_others = cached_features(others, others.ids("train")[:6], CountedPixels(), cache)
+
+    assert len(fewer) == 5
+    assert np.array_equal(turned[1:], fewer[::-1])
+    assert other.num_seen == 6
+    assert not np.array_equal(of_others[:5], fewer)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "emptied", "foreign"])
+def test_a_damaged_file_is_made_anew_and_whole(dataset, tmp_path, damage):
+    ids, extractor = dataset.ids("train"), CountedPixels()
+    whole = cached_features(dataset, ids, extractor, tmp_path)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    broken = {
+        "flipped": content[:-1] + bytes([content[-1] ^ 1]),
+        "truncated": content[:-7],
+        "emptied": b"",
+        "foreign": b"\xff" * 100,
+    }
+    path.write_bytes(broken[damage])
+
+    found = cached_features(dataset, ids, extractor, tmp_path)
+
+    assert found.tobytes() == whole.tobytes()
+    assert extractor.num_seen == 20
+    assert path.read_bytes() == content
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(dataset, tmp_path):
+    (tmp_path / "features").write_text("a file where the folder should be")
+
+    found = cached_features(dataset, dataset.ids(), CountedPixels(), tmp_path / "features")
+
+    assert len(found) == 10
+
+
+def test_only_the_newest_files_are_kept(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_FILES", 2)
+    ids, extractor = dataset.ids(), CountedPixels()
+
+    for num in (4, 5, 6):
+        cached_features(dataset, ids[:num], extractor, tmp_path)
+    cached_features(dataset, ids[:6], extractor, tmp_path)
+
+    assert len([*tmp_path.iterdir()]) == 2
+    assert extractor.num_seen == 15
