@@ -21,12 +21,14 @@ from stylealign.alignment import (
 from stylealign.data.dataset import open_dataset
 from stylealign.images import PixelBatch, to_float
 from stylealign.metrics import frechet_distance
+from stylealign.metrics.cached_features import cached_features
 from stylealign.metrics.features import extract_features, load_extractor
 from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
 from stylealign.metrics.readers import Reader
 from stylealign.params import AnalyzeParams, EvaluateParams
 from tasks.devices import compute
 from tasks.inversion import open_model
+from tasks.layout import feature_folder
 from tasks.progress import progress
 from tasks.readers import choose_schema, labelled_images, train_reader
 from tasks.samples import draw_samples
@@ -137,7 +139,7 @@ def compare_weights(
     extractor = load_extractor(features.feature_extractor, resolution=features.feature_resolution)
     look, groups = Lite2Blocks(), dict[str, dict[str, float]]()
     with compute(num_threads), progress("reset groups", len(moved), unit="groups") as bar:
-        truth = extract_features(dataset.images(dataset.ids("train")[:num]), extractor)
+        truth = cached_features(dataset, dataset.ids("train")[:num], extractor, feature_folder())
         before = draw_samples(model, num, params.seed)
         own = frechet_distance(truth, extract_features(before, extractor))
         for group in list_groups(model.generator):

@@ -9,9 +9,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stylealign.data.dataset import open_dataset
-from stylealign.images import PixelBatch
 from stylealign.metrics import frechet_distance, kernel_distance, precision_recall
 from stylealign.metrics.arms import LabelledImages
+from stylealign.metrics.cached_features import cached_features
 from stylealign.metrics.distances import FeatureMatrix
 from stylealign.metrics.features import extract_features, load_extractor, metric_name
 from stylealign.metrics.gap import measure_gap
@@ -19,7 +19,7 @@ from stylealign.metrics.quality import judge_child
 from stylealign.params import EvaluateParams, QualityParams
 from tasks.devices import compute
 from tasks.inversion import open_model
-from tasks.layout import ChildPlaces
+from tasks.layout import ChildPlaces, feature_folder
 from tasks.progress import progress
 from tasks.readers import choose_schema, labelled_images
 from tasks.real_images import read_latent
@@ -41,18 +41,24 @@ def score_images(
     others = [name for name in real.ids() if name not in set(ids[:num])][:num]
     extractor = load_extractor(params.feature_extractor, resolution=params.feature_resolution)
     with compute(num_threads):
-        truth = extract_features(real.images(ids[:num]), extractor, device=device)
 
-        def compare(images: PixelBatch) -> dict[str, float]:
-            features = extract_features(images, extractor, device=device)
+        def of_real(chosen: list[str]) -> FeatureMatrix:
+            return cached_features(real, chosen, extractor, feature_folder(), device=device)
+
+        def of_samples(folder: Path) -> FeatureMatrix:
+            images = draw_samples(open_model(folder, device), len(truth), seed)
+            return extract_features(images, extractor, device=device)
+
+        def compare(features: FeatureMatrix) -> dict[str, float]:
             scores = compare_features(truth, features, seed)
             return {metric_name(kind, extractor, len(truth)): x for kind, x in scores.items()}
 
-        parent, child = (open_model(folder, device) for folder in places.models)
-        references = {"parent": compare(draw_samples(parent, len(truth), seed))}
+        truth = of_real(ids[:num])
+        parent, child = (compare(of_samples(folder)) for folder in places.models)
+        references = {"parent": parent}
         if len(others) == len(truth):
-            references["real"] = compare(real.images(others))
-        return {**compare(draw_samples(child, len(truth), seed)), "references": references}
+            references["real"] = compare(of_real(others))
+        return {**child, "references": references}
 
 
 def compare_features(truth: FeatureMatrix, drawn: FeatureMatrix, seed: int) -> dict[str, float]:

@@ -65,11 +65,16 @@ def draw(name: str, size: tuple[int, int], paint: Callable[[Axes], None]) -> str
     return _inline(buffer.getvalue())
 
 
-def curve(name: str, kimg: Numbers, values: Numbers) -> str:
-    """One number over training, in thousands of real images shown."""
+def curve(name: str, kimg: Numbers, values: Numbers, *, kept: int | None = None) -> str:
+    """One number over training, in thousands of real images shown.
+
+    `kept` is the position of the snapshot that was kept, where each value is one of a snapshot.
+    """
 
     def paint(axes: Axes) -> None:
-        axes.plot(kimg, values, color=ACCENT)
+        axes.plot(kimg, values, color=ACCENT, marker=None if kept is None else ".")
+        if kept is not None:
+            axes.plot(kimg[kept], values[kept], "o", color=SECOND, markersize=9)
         axes.set_xlabel("kimg")
         axes.margins(x=0.02, y=0.12)
         axes.locator_params(nbins=5)

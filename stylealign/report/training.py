@@ -1,7 +1,9 @@
 """How training and inversion went, as curves."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,11 @@ from stylealign.report.formatting import number, percent, significant, words
 from stylealign.report.sources import Sources
 
 HISTORY_FILE = "history.json"
+STANDINGS_FILE = "standings.json"
+RULES = {
+    "rule": "of all whose fidelity is nearly the best the one most like the parent, no label read",
+    "last": "the last, whatever it is",
+}
 
 
 def describe_training(sources: Sources) -> Section:
@@ -29,6 +36,9 @@ def describe_training(sources: Sources) -> Section:
             blocks.append(missing(f"The training of {name} is", f"train_child {name}"))
             continue
         blocks.append(Text(name, "heading"))
+        standings = child.model / STANDINGS_FILE
+        if standings.exists():
+            blocks.append(standing_charts(name, read_standings(standings)))
         blocks.append(history_charts(name, read_history(path)))
     return Section("training", "Training", lead, tuple(blocks))
 
@@ -39,11 +49,59 @@ def read_history(path: Path) -> pd.DataFrame:
     Raises: DataError if the file is no such table.
     """
     try:
-        table = pd.DataFrame(json.loads(path.read_text("utf-8"))).astype("float64")
-        return table.set_index("kimg").sort_index()
+        return by_kimg(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
         message = f"{str(path)!r} is no training history ({error}): train the child again"
         raise DataError(message) from error
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Figures of every snapshot by its kimg, and which one was kept by which rule."""
+
+    table: pd.DataFrame
+    place: int
+    """Row of the one that was kept."""
+    rule: str
+
+
+def read_standings(path: Path) -> Kept:
+    """Where the child stood at each snapshot.
+
+    Raises: DataError if the file holds no such thing.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        table = by_kimg(content["standings"])
+        place = table.index.get_loc(float(content["kept_kimg"]))
+        return Kept(table, int(cast(int, place)), RULES[content["choose"]])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        message = f"{str(path)!r} holds no standings ({error!r}): train the child again"
+        raise DataError(message) from error
+
+
+def by_kimg(rows: object) -> pd.DataFrame:
+    """Rows of numbers as a table, in the order of their kimg."""
+    return pd.DataFrame(rows).astype("float64").set_index("kimg").sort_index()
+
+
+def standing_charts(name: str, kept: Kept) -> Charts:
+    """Fidelity, likeness and change at every snapshot, the one kept marked."""
+    kimg = kept.table.index.to_numpy(np.float64)
+    columns, order = kept.table.columns, ("fd_", "likeness", "change")
+    shown = [name for start in order for name in columns if name.startswith(start)]
+    drawn: list[Chart] = []
+    for column in shown:
+        values = numbers(kept.table, column)
+        svg = charts.curve(f"{name} standing {column}", kimg, values, kept=kept.place)
+        ends = f"from {significant(float(values[0]))} to {significant(float(values[-1]))}"
+        at_kept = f"{significant(float(values[kept.place]))} where the child was kept"
+        drawn.append(Chart(words(column), svg, f"{words(column)} at snapshots, {ends}, {at_kept}."))
+    caption = (
+        f"The child is the snapshot of {kimg[kept.place]:g} of {kimg[-1]:g} kimg (marked): "
+        f"{kept.rule}. Likeness and change are to the parent, at equal codes."
+    )
+    return Charts(tuple(drawn), caption)
 
 
 def history_charts(name: str, history: pd.DataFrame) -> Charts:

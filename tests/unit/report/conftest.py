@@ -122,6 +122,7 @@ def build_project(
     child = make_child(parent, open_dataset(artifacts / "prepare" / "cats"))
     save_model(child, artifacts / "train_child" / "cats")
     write_history(artifacts / "train_child" / "cats" / "history.json")
+    write_standings(artifacts / "train_child" / "cats" / "standings.json")
     rows = people.table("train")[["id", "split"]].assign(sha256=lambda table: table["id"])
     found = invert(
         to_float(people.images(rows["id"].tolist())), parent,
@@ -157,6 +158,17 @@ def write_history(path: Path) -> None:
         for step in steps
     ]
     path.write_text(json.dumps(history), "utf-8")
+
+
+def write_standings(path: Path) -> None:
+    """Three snapshots, of which the second was kept."""
+    figures = zip((4.0, 8.0, 12.0), (60.0, 41.0, 40.0), (0.9, 0.8, 0.6), strict=True)
+    rows = [
+        {"kimg": kimg, "fd_lite2_250": fd, "change": 1 - likeness, "likeness": likeness,
+         "weight_distance.mapping": 0.1}
+        for kimg, fd, likeness in figures
+    ]  # fmt: skip
+    write_json(path, {"kept_kimg": 8.0, "choose": "rule", "settings": {}, "standings": rows})
 
 
 def write_codes(folder: Path, rows: pd.DataFrame, found: Inversion, people: ImageDataset) -> None:

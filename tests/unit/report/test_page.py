@@ -13,7 +13,8 @@ import pytest
 
 from stylealign.errors import CheckpointError, DataError
 from stylealign.report import Sources, build_page, render_page
-from stylealign.report.content import Card, Cards, Page, Picture, Section
+from stylealign.report.content import Card, Cards, Charts, Page, Picture, Section
+from stylealign.report.training import describe_training
 
 OpenSources = Callable[..., Sources]
 Attributes = list[tuple[str, str | None]]
@@ -288,6 +289,33 @@ def test_a_damaged_model_is_refused(open_sources: OpenSources, project: Path):
 
     with pytest.raises(CheckpointError):
         build_page(open_sources(project))
+
+
+def test_the_training_marks_the_snapshot_that_was_kept(sources: Sources):
+    section = describe_training(sources)
+
+    shown, _ = (block for block in section.blocks if isinstance(block, Charts))
+    assert [chart.title for chart in shown.charts] == ["fd lite2 250", "likeness", "change"]
+    assert "snapshot of 8 of 12 kimg (marked)" in shown.caption
+    assert "from 60.0 to 40.0, 41.0 where the child was kept" in shown.charts[0].alt
+    assert all("var(--second)" in chart.svg for chart in shown.charts)
+
+
+def test_a_child_without_standings_has_its_curves_alone(sources: Sources, project: Path):
+    (project / "artifacts" / "train_child" / "cats" / "standings.json").unlink()
+
+    section = describe_training(sources)
+
+    assert [block.kind for block in section.blocks] == ["text", "charts"]
+
+
+@pytest.mark.parametrize("broken", ["", "[]", '{"kept_kimg": 3, "standings": []}'])
+def test_broken_standings_are_refused(sources: Sources, project: Path, broken: str):
+    path = project / "artifacts" / "train_child" / "cats" / "standings.json"
+    path.write_text(broken)
+
+    with pytest.raises(DataError, match="holds no standings"):
+        describe_training(sources)
 
 
 def test_a_broken_history_is_refused(open_sources: OpenSources, project: Path):
