@@ -8,8 +8,8 @@ from prefect import flow
 from stylealign.params import Params
 from tasks.alignment import compare_drawings, compare_weights
 from tasks.devices import choose_device
+from tasks.figures import flat_numbers, write_figures
 from tasks.layout import artifact, metrics_file
-from tasks.metrics import flat_numbers, write_figures
 from tasks.records import recorded
 
 

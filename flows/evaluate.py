@@ -7,8 +7,9 @@ from prefect import flow
 
 from stylealign.params import Params
 from tasks.devices import choose_device
+from tasks.figures import flat_numbers, write_figures
 from tasks.layout import artifact, child_places, metrics_file
-from tasks.metrics import flat_numbers, judge, score_images, score_labels, write_figures
+from tasks.metrics import judge, score_images, score_labels
 from tasks.reader_registry import register_reader, save_reader
 from tasks.real_images import measure_confidence
 from tasks.records import recorded

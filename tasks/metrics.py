@@ -1,6 +1,5 @@
 """Tasks of stage `evaluate`: how good a child's images are, and how much of the gap is closed."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -148,34 +147,3 @@ def judge(scores: dict[str, Any], transferred: Path, quality: QualityParams) -> 
 def frechet_of(scores: dict[str, Any]) -> float:
     """The Fréchet distance among figures, whichever extractor it was measured with."""
     return next(value for name, value in scores.items() if name.startswith("fd_"))
-
-
-@task(cache_policy=NO_CACHE)
-def write_figures(figures: dict[str, Any], path: Path) -> None:
-    """Write a metrics file: sorted, rounded to six digits, the same input the same bytes."""
-    path.parent.mkdir(exist_ok=True)
-    text = json.dumps(rounded(figures), indent=2, sort_keys=True, allow_nan=False)
-    path.write_text(text + "\n", "utf-8")
-
-
-def rounded(value: Any) -> Any:  # noqa: ANN401  any JSON value
-    """Numbers with six significant digits; what is not finite becomes null."""
-    if isinstance(value, dict):
-        return {str(key): rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(inner) for inner in value]
-    if isinstance(value, float | np.floating):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
-    return value
-
-
-def flat_numbers(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Every number of a nested record under its dotted path, as MLflow takes them."""
-    flat: dict[str, float] = {}
-    for key, value in figures.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict):
-            flat |= flat_numbers(value, f"{path}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            flat[path] = float(value)
-    return flat

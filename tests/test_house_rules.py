@@ -14,10 +14,12 @@ import yaml
 
 import stylealign
 from flows.cli import Stage, app
+from flows.starting_params import CODE
 from stylealign.params import Params
 from tasks.reports import UNRELATED
 
 ROOT = Path(__file__).parents[1]
+TOPS = ("stylealign", "tasks", "flows")
 STAGES = sorted(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 DOCS = "\n".join(
     path.read_text("utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -52,6 +54,63 @@ def test_a_stage_watches_no_section_but_its_own_and_those_it_judges_by():
 
     assert all(stage in watched for stage, watched in sections.items())
     assert not {"project", "refresh"} & set().union(*sections.values())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_watches_every_module_that_decides_what_it_makes(stage):
+    body = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]
+    watched = {ROOT / dep for dep in body.get("do", body)["deps"]}
+
+    used = imported_by(ROOT / "flows" / f"{stage}.py")
+
+    unwatched = [path for path in used if not watched & {path, *path.parents}]
+    assert sorted(str(path.relative_to(ROOT)) for path in unwatched) == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_watches_only_modules_that_there_are(stage):
+    body = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]
+    code = [dep for dep in body.get("do", body)["deps"] if dep.startswith(CODE)]
+
+    assert code
+    assert all((ROOT / dep).exists() for dep in code)
+    assert len(set(code)) == len(code)
+
+
+SILENT = {
+    "stylealign/errors.py", "tasks/devices.py", "tasks/interrupts.py", "tasks/layout.py",
+    "tasks/processes.py", "tasks/progress.py", "tasks/records.py", "tasks/registry.py",
+    "tasks/terminal.py", "tasks/watching.py",
+}  # fmt: skip
+"""Modules that decide no byte of an artifact: where it is made, how it is shown and recorded."""
+CHECKED = ROOT / "stylealign/params"
+"""Watched by its values, section by section."""
+
+
+def imported_by(path: Path) -> set[Path]:
+    """A module and all of ours that it imports, directly or not, wherever in the file."""
+    found: set[Path] = set()
+    todo = [path]
+    while todo:
+        module = todo.pop()
+        is_silent = module.relative_to(ROOT).as_posix() in SILENT or CHECKED in module.parents
+        if module not in found and not is_silent:
+            found.add(module)
+            todo += imported_in(module)
+    return found
+
+
+def imported_in(path: Path) -> list[Path]:
+    """Modules of ours that a module names in its imports."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    places = [ROOT / name.replace(".", "/") for name in names if name.split(".")[0] in TOPS]
+    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
+    return [file for file in files if file.exists()]
 
 
 def test_the_page_is_stale_once_a_section_that_it_shows_changes():

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from stylealign.alignment import LabelReader
+from stylealign.alignment.agreement import LabelReader
 from stylealign.checkpoints import require_related
 from stylealign.images import PixelBatch, to_float, to_uint8
 from stylealign.inversion import Encoder, invert
