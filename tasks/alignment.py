@@ -22,11 +22,12 @@ from stylealign.data.dataset import open_dataset
 from stylealign.images import PixelBatch, to_float
 from stylealign.metrics import frechet_distance
 from stylealign.metrics.cached_features import cached_features
-from stylealign.metrics.features import extract_features, load_extractor
+from stylealign.metrics.features import extract_features
 from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
 from stylealign.metrics.readers import Reader
 from stylealign.params import AnalyzeParams, EvaluateParams
 from tasks.devices import compute
+from tasks.extractors import open_extractor
 from tasks.inversion import open_model
 from tasks.layout import feature_folder
 from tasks.progress import progress
@@ -136,7 +137,7 @@ def compare_weights(
     origin, model = open_model(parent, device), open_model(child, device)
     moved = weight_distances(origin, model)
     dataset, num = open_dataset(real), params.num_reset_samples
-    extractor = load_extractor(features.feature_extractor, resolution=features.feature_resolution)
+    extractor = open_extractor(features)
     look, groups = Lite2Blocks(), dict[str, dict[str, float]]()
     with compute(num_threads), progress("reset groups", len(moved), unit="groups") as bar:
         truth = cached_features(dataset, dataset.ids("train")[:num], extractor, feature_folder())

@@ -4,19 +4,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stylealign.data.dataset import open_dataset
-from stylealign.metrics import frechet_distance, kernel_distance, precision_recall
+from stylealign.metrics import (
+    frechet_distance,
+    kernel_distance,
+    perceptual_path_length,
+    precision_recall,
+)
 from stylealign.metrics.arms import LabelledImages
 from stylealign.metrics.cached_features import cached_features
 from stylealign.metrics.distances import FeatureMatrix
-from stylealign.metrics.features import extract_features, load_extractor, metric_name
+from stylealign.metrics.features import Extractor, extract_features, metric_name
 from stylealign.metrics.gap import measure_gap
 from stylealign.metrics.quality import judge_child
+from stylealign.models import Model
 from stylealign.params import EvaluateParams, QualityParams
 from tasks.devices import compute
+from tasks.extractors import choose_look, open_extractor
 from tasks.inversion import open_model
 from tasks.layout import ChildPlaces, feature_folder
 from tasks.progress import progress
@@ -30,7 +38,7 @@ from tasks.verdicts import describe_unmeasured, read_verdicts, state
 def score_images(
     params: EvaluateParams, places: ChildPlaces, device: str, num_threads: int
 ) -> dict[str, Any]:
-    """Distances between the child's samples and the real images of its domain.
+    """Distances between the child's samples and the real images of its domain, and path length.
 
     `references` says what such figures mean: those of the parent's samples, where the
     fine-tuning began, and of other real images, the least that so many images can reach.
@@ -38,26 +46,41 @@ def score_images(
     real, seed, num = open_dataset(places.real), params.seeds[0], params.num_features
     ids = real.ids("train")
     others = [name for name in real.ids() if name not in set(ids[:num])][:num]
-    extractor = load_extractor(params.feature_extractor, resolution=params.feature_resolution)
+    extractor = open_extractor(params)
     with compute(num_threads):
 
         def of_real(chosen: list[str]) -> FeatureMatrix:
             return cached_features(real, chosen, extractor, feature_folder(), device=device)
 
-        def of_samples(folder: Path) -> FeatureMatrix:
-            images = draw_samples(open_model(folder, device), len(truth), seed)
-            return extract_features(images, extractor, device=device)
-
         def compare(features: FeatureMatrix) -> dict[str, float]:
             scores = compare_features(truth, features, seed)
             return {metric_name(kind, extractor, len(truth)): x for kind, x in scores.items()}
 
+        def of_model(folder: Path) -> dict[str, float]:
+            model = open_model(folder, device)
+            samples = draw_samples(model, len(truth), seed)
+            features = extract_features(samples, extractor, device=device)
+            return {**compare(features), **path_length(params, model, extractor)}
+
         truth = of_real(ids[:num])
-        parent, child = (compare(of_samples(folder)) for folder in places.models)
+        parent, child = (of_model(folder) for folder in places.models)
         references = {"parent": parent}
         if len(others) == len(truth):
             references["real"] = compare(of_real(others))
         return {**child, "references": references}
+
+
+def path_length(params: EvaluateParams, model: Model, extractor: Extractor) -> dict[str, float]:
+    """How much images change along short steps between codes; nothing where no path is asked for.
+
+    Codes are in w, steps begin at an end.
+    """
+    if params.num_paths == 0:
+        return {}
+    look = choose_look(extractor)
+    rng = torch.Generator().manual_seed(params.seeds[0])
+    length = perceptual_path_length(model.generator, look, num_paths=params.num_paths, rng=rng)
+    return {metric_name("ppl", look, params.num_paths): length}
 
 
 def compare_features(truth: FeatureMatrix, drawn: FeatureMatrix, seed: int) -> dict[str, float]:

@@ -13,19 +13,30 @@ from torch.nn import functional
 
 from stylealign.errors import ParamsError
 from stylealign.images import PixelBatch, to_float
+from stylealign.metrics import inception, vgg16
+from stylealign.metrics.inception import load_inception
 from stylealign.metrics.lite2 import WEIGHTS_SHA256, load_lite2
+from stylealign.metrics.published import WeightsFile
+from stylealign.metrics.vgg16 import load_vgg16
 
-EXTRACTORS: Final = ("lite2",)
+EXTRACTORS: Final = ("lite2", "inception", "vgg16")
+PUBLISHED_RESOLUTIONS: Final = {"inception": inception.RESOLUTION, "vgg16": vgg16.RESOLUTION}
+"""The one size in pixels that the published figures of an extractor are defined at."""
 
 
 @runtime_checkable
-class Extractor(Protocol):
-    """What turns images into rows of features."""
+class Named(Protocol):
+    """What gives a metric its name."""
 
     @property
     def name(self) -> str:
         """The name that metrics carry, such as `lite2`."""
         ...
+
+
+@runtime_checkable
+class Extractor(Named, Protocol):
+    """What turns images into rows of features."""
 
     @property
     def hash(self) -> str:
@@ -64,15 +75,95 @@ class Lite2Extractor:
         return network(resize(images, self.resolution))
 
 
-def load_extractor(name: str, *, resolution: int) -> Extractor:
-    """Load an extractor by its name.
+@dataclass(frozen=True, kw_only=True)
+class InceptionExtractor:
+    """Pooled features of the FID's Inception network; `fd` of these is the standard FID.
 
-    Raises: ParamsError if there is no extractor of this name, or the resolution is under 32.
+    Images are brought to 299 pixels as the PyTorch port of the FID does, bilinear and without
+    antialiasing, so images larger than that alias as they do there.
+    """
+
+    weights: WeightsFile
+
+    @property
+    def name(self) -> str:
+        """The name that metrics carry."""
+        return "inception"
+
+    @property
+    def hash(self) -> str:
+        """A hash of weights and preprocessing."""
+        recipe = f"inception {self.weights.sha256} bilinear {inception.RESOLUTION}"
+        return hashlib.sha256(recipe.encode()).hexdigest()
+
+    def __call__(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N F"]:
+        """Return features of images with pixels in [-1, 1].
+
+        Shapes: images [N, 3, H, W]; returns [N, 2048].
+        Raises: CheckpointError if the weights are not those of the network.
+        """
+        network = load_inception(self.weights).to(images.device)
+        size = (inception.RESOLUTION, inception.RESOLUTION)
+        return network(functional.interpolate(images, size, mode="bilinear"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vgg16Extractor:
+    """The 4096 features before VGG16's last layer, after an antialiased resize to 224 pixels."""
+
+    weights: WeightsFile
+
+    @property
+    def name(self) -> str:
+        """The name that metrics carry."""
+        return "vgg16"
+
+    @property
+    def hash(self) -> str:
+        """A hash of weights and preprocessing."""
+        recipe = f"vgg16 {self.weights.sha256} antialiased bicubic {vgg16.RESOLUTION}"
+        return hashlib.sha256(recipe.encode()).hexdigest()
+
+    def __call__(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N F"]:
+        """Return features of images with pixels in [-1, 1].
+
+        Shapes: images [N, 3, H, W]; returns [N, 4096].
+        Raises: CheckpointError if the weights are not those of the network.
+        """
+        network = load_vgg16(self.weights).to(images.device)
+        return network(resize(images, vgg16.RESOLUTION))
+
+
+def load_extractor(name: str, *, resolution: int, weights: WeightsFile | None = None) -> Extractor:
+    """Load an extractor by its name; `inception` and `vgg16` need weights of the user's own.
+
+    Raises: ParamsError if there is no extractor of this name, it cannot see images at this
+        resolution, or weights are given where none are needed, or not where they are;
+        CheckpointError if the weights are not those of the network.
     """
     if name not in EXTRACTORS:
         raise ParamsError(f"feature extractor is {name!r}, expected one of {EXTRACTORS!r}")
+    if name == "lite2":
+        return _load_lite2(resolution, weights)
+    if weights is None:
+        message = f"feature extractor {name!r} needs weights of your own"
+        raise ParamsError(f"{message}: give the path of their file and its sha256")
+    if resolution != PUBLISHED_RESOLUTIONS[name]:
+        expected = PUBLISHED_RESOLUTIONS[name]
+        message = f"resolution of extractor {name!r} is {resolution!r}, expected {expected!r}"
+        raise ParamsError(f"{message}, at which its figures are defined")
+    if name == "inception":
+        load_inception(weights)
+        return InceptionExtractor(weights=weights)
+    load_vgg16(weights)
+    return Vgg16Extractor(weights=weights)
+
+
+def _load_lite2(resolution: int, weights: WeightsFile | None) -> Lite2Extractor:
+    if weights is not None:
+        raise ParamsError("feature extractor 'lite2' has weights of its own: give none")
     if resolution < 32:
-        message = f"resolution of extractor {name!r} is {resolution!r}, expected at least 32"
+        message = f"resolution of extractor 'lite2' is {resolution!r}, expected at least 32"
         raise ParamsError(message)
     return Lite2Extractor(resolution=resolution)
 
@@ -116,7 +207,7 @@ def extract_features(
     return np.concatenate(list(iterate_features(batches, extractor, device=device)))
 
 
-def metric_name(kind: str, extractor: Extractor, num_images: int) -> str:
+def metric_name(kind: str, extractor: Named, num_images: int) -> str:
     """Name a metric by its kind, extractor and sample count: `fd_lite2_1k`, `kid_lite2_1500`."""
     is_whole = num_images >= 1000 and num_images % 1000 == 0
     count = f"{num_images // 1000}k" if is_whole else str(num_images)

@@ -34,7 +34,7 @@ class Lite2Blocks:
         """
         network = load_lite2().to(images.device)
         features = network.block_features(images, num_blocks=self.num_blocks)
-        return [_unit_channels(feature) for feature in features]
+        return [unit_channels(feature) for feature in features]
 
 
 def perceptual_distance(
@@ -60,5 +60,6 @@ def perceptual_distance(
     return torch.stack(scales).mean(0)
 
 
-def _unit_channels(feature: Tensor) -> Tensor:
+def unit_channels(feature: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+    """Scale what stands at each position to unit length across channels."""
     return feature / feature.square().sum(1, keepdim=True).add(1e-6).sqrt()

@@ -1,7 +1,7 @@
 """params.yaml as checked, frozen records: the only place where a number is chosen."""
 
 from stylealign.params.data import AlignParams, PrepareParams, ProceduralParams, SplitParams
-from stylealign.params.labels import EvaluateParams, QualityParams, TransferParams
+from stylealign.params.labels import EvaluateParams, QualityParams, TransferParams, WeightsParams
 from stylealign.params.load import load_params
 from stylealign.params.models import (
     AnalyzeParams,
@@ -33,5 +33,6 @@ __all__ = [
     "TrainParentParams",
     "TransferParams",
     "TranslateParams",
+    "WeightsParams",
     "load_params",
 ]

@@ -1,6 +1,9 @@
 """Sections that carry labels across: transfer, evaluation, and the gate in front of users."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from stylealign.params.section import Count, Name, Section, Seed, Share
 
@@ -40,6 +43,15 @@ class ChildSetsParams(Section):
     """Real labelled child images on which every arm is scored."""
 
 
+class WeightsParams(Section):
+    """Weights of a published network, on this machine; nothing is downloaded."""
+
+    path: Path
+    """A state dict: `.safetensors`, or what `torch.save` wrote. No TorchScript."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """Hash of the file, so that figures never silently mean another network."""
+
+
 class EvaluateParams(Section):
     """How much of the gap between parent labels and child labels the transfer closes."""
 
@@ -54,12 +66,27 @@ class EvaluateParams(Section):
     """Descent steps that lead a real child image back to a code, for the latent route."""
     seeds: tuple[Seed, ...] = Field(min_length=1)
     """One model per arm and seed."""
-    feature_extractor: str
+    feature_extractor: Literal["lite2", "inception", "vgg16"]
     feature_resolution: int = Field(ge=32)
-    """Side in pixels at which the extractor sees every image."""
+    """Side in pixels at which the extractor sees every image: 299 for `inception`, 224 for
+    `vgg16`."""
+    feature_weights: WeightsParams | None = None
+    """The user's own weights of `inception` or `vgg16`; None for `lite2`, which brings its own."""
     num_features: Count
     """Real and generated images compared by fd and kid."""
+    num_paths: int = Field(default=0, ge=0)
+    """Paths between codes along which ppl is measured; 0 = not at all."""
     num_bootstrap: Count
+
+    @model_validator(mode="after")
+    def _weights_meet(self) -> "EvaluateParams":
+        """Weights are given exactly where the extractor does not bring them."""
+        name, is_given = self.feature_extractor, self.feature_weights is not None
+        if is_given == (name == "lite2"):
+            wanted = "takes no feature_weights" if is_given else "needs feature_weights"
+            message = f"feature_extractor {name!r} {wanted}: lite2 brings its own weights, "
+            raise ValueError(f"{message}inception and vgg16 need path and sha256 of yours")
+        return self
 
 
 class QualityParams(Section):

@@ -21,6 +21,10 @@ MEANINGS = {
     "fid": ("lower is better", "Fréchet inception distance"),
     "kid": ("lower is better", "kernel distance of features, unbiased"),
     "precision": ("higher is better", "share of generated images that look like real ones"),
+    "ppl": (
+        "lower is smoother",
+        "perceptual path length: how much images change along short steps between codes in w",
+    ),
     "recall": ("higher is better", "share of real images that the generator covers"),
 }
 

@@ -118,6 +118,7 @@ def small_params() -> dict[str, Any]:
         "latent_steps": 1,
         "seeds": [0],
         "num_features": 8,
+        "num_paths": 8,
     }
     tree["analyze"]["num_bootstrap"] = tree["evaluate"]["num_bootstrap"] = 10
     tree["quality"] = {"max_fd_ratio": 1e6, "min_accepted": 0.0, "min_gain": -10.0}

@@ -62,6 +62,8 @@ def test_metrics_files_have_their_stable_keys(finished):
     assert {"equal_z", "groups", "directions"} <= set(figures["analyze"]["cats"])
     child = figures["evaluate"]["cats"]
     assert {"fd_lite2_8", "kid_lite2_8", "labels", "gate", "confidence"} <= set(child)
+    assert child["ppl_lite2_blocks_8"] > 0
+    assert child["references"]["parent"]["ppl_lite2_blocks_8"] > 0
     assert set(child["references"]["parent"]) == {name for name in child if name.endswith("_8")}
     assert {"data", "latent", "combined"} <= set(child["labels"]["yaw"]["routes"])
     assert {"ece", "brier", "auroc"} <= set(child["confidence"]["yaw"]["child"])

@@ -14,6 +14,7 @@ import pytest
 from stylealign.errors import CheckpointError, DataError
 from stylealign.report import Sources, build_page, render_page
 from stylealign.report.content import Card, Cards, Charts, Page, Picture, Section
+from stylealign.report.formatting import NO_NUMBER
 from stylealign.report.training import describe_training
 
 OpenSources = Callable[..., Sources]
@@ -174,6 +175,15 @@ def test_image_quality_stands_between_where_it_began_and_the_least_to_reach(sour
     row = next(row for row in html.split("<tr") if "fd_lite2_500" in row)
 
     assert [value in row for value in ("38.2", "121", "9.70")] == [True, True, True]
+
+
+def test_path_length_stands_beside_the_parents_and_real_images_have_none(sources: Sources):
+    html = section(read(sources), "quality")
+
+    row = next(row for row in html.split("<tr") if "ppl_lite2_blocks_500" in row)
+
+    assert [value in row for value in ("41.2", "34.9", NO_NUMBER)] == [True, True, True]
+    assert "lower is smoother" in row
 
 
 def test_the_gate_names_everything_that_speaks_against_a_child(
