@@ -70,8 +70,15 @@ def main(
                 continue
             recipe = Recipe(**(listed["base"] | changes | {"seed": seed}))
             batches = DrawnBatches("cats", listed["num_cats"], recipe.batch_size, seed=2)
+            start = fresh(load_model(parent), seed) if listed.get("from_scratch") else None
             figures = run_recipe(
-                load_model(parent), recipe, batches, readers, carrier, path.with_suffix(".png")
+                load_model(parent),
+                start,
+                recipe,
+                batches,
+                readers,
+                carrier,
+                path.with_suffix(".png"),
             )
             path.write_text(json.dumps({"name": name, **figures}, indent=1) + "\n", "utf-8")
     print_table(out)
@@ -85,16 +92,23 @@ def cached_reader(domain: Domain, out: Path) -> Reader:
     return load_reader(folder)
 
 
+def fresh(parent: Model, seed: int) -> Model:
+    """The parent's architecture without what it learnt: where a control starts."""
+    torch.manual_seed(seed)
+    return Model.new(parent.config)
+
+
 def run_recipe(
-    model: Model,
+    parent: Model,
+    start: Model | None,
     recipe: Recipe,
     batches: DrawnBatches,
     readers: tuple[Reader, Reader],
     carrier: Carrier,
     picture: Path,
 ) -> dict[str, Any]:
-    """Fine-tune one child and measure it."""
-    parent = copy.deepcopy(model)
+    """Fine-tune one child and measure it; without `start` it starts from the parent."""
+    model = copy.deepcopy(parent) if start is None else start
     training = Training(model, parent.generator, recipe)
     started = time.monotonic()
     num_ticks = int(np.ceil(recipe.total_kimg / recipe.tick_kimg))
