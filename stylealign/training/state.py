@@ -273,6 +273,9 @@ class Training:
             raise CheckpointError(message)
         try:
             self.restore(tensors, numbers, batches)
+        except KeyError as error:
+            message = f"{str(path)!r} lacks {error}, it is of another version; delete it to restart"
+            raise CheckpointError(message) from error
         except CheckpointError as error:
             message = f"{str(path)!r} cannot be continued: {error}; delete it to restart"
             raise CheckpointError(message) from error

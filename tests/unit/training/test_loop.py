@@ -13,7 +13,7 @@ from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.ema import ema_beta
 from stylealign.training.loop import Tick
-from stylealign.training.snapshot import SnapshotFiles
+from stylealign.training.snapshot import SnapshotFiles, load_state, save_state
 
 CONFIG = ModelConfig(
     resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8}, noise=True
@@ -122,6 +122,17 @@ def test_a_truncated_snapshot_is_refused(tmp_path):
 
     with pytest.raises(CheckpointError, match="not a whole training snapshot"):
         run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
+
+
+def test_a_snapshot_of_another_version_is_refused_by_what_it_lacks(tmp_path):
+    base = tmp_path / "state.safetensors"
+    run(Training(new_model(), None, recipe()), base)
+    for path in SnapshotFiles(base).all():
+        tensors, numbers = load_state(path)
+        save_state(path, tensors, {k: v for k, v in numbers.items() if k != "standings"})
+
+    with pytest.raises(CheckpointError, match=r"lacks 'standings'.*another version"):
+        run(Training(new_model(), None, recipe()), base)
 
 
 def test_a_snapshot_of_another_architecture_is_refused(tmp_path):
