@@ -13,14 +13,15 @@ from torch.nn import functional
 
 from stylealign.errors import ParamsError
 from stylealign.images import PixelBatch, to_float
-from stylealign.metrics import inception, vgg16
+from stylealign.metrics.inception import RESOLUTION as INCEPTION_PX
 from stylealign.metrics.inception import load_inception
 from stylealign.metrics.lite2 import WEIGHTS_SHA256, load_lite2
 from stylealign.metrics.published import WeightsFile
+from stylealign.metrics.vgg16 import RESOLUTION as VGG16_PX
 from stylealign.metrics.vgg16 import load_vgg16
 
 EXTRACTORS: Final = ("lite2", "inception", "vgg16")
-PUBLISHED_RESOLUTIONS: Final = {"inception": inception.RESOLUTION, "vgg16": vgg16.RESOLUTION}
+PUBLISHED_RESOLUTIONS: Final = {"inception": INCEPTION_PX, "vgg16": VGG16_PX}
 """The one size in pixels that the published figures of an extractor are defined at."""
 
 
@@ -93,7 +94,7 @@ class InceptionExtractor:
     @property
     def hash(self) -> str:
         """A hash of weights and preprocessing."""
-        recipe = f"inception {self.weights.sha256} bilinear {inception.RESOLUTION}"
+        recipe = f"inception {self.weights.sha256} bilinear {INCEPTION_PX}"
         return hashlib.sha256(recipe.encode()).hexdigest()
 
     def __call__(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N F"]:
@@ -103,7 +104,7 @@ class InceptionExtractor:
         Raises: CheckpointError if the weights are not those of the network.
         """
         network = load_inception(self.weights).to(images.device)
-        size = (inception.RESOLUTION, inception.RESOLUTION)
+        size = (INCEPTION_PX, INCEPTION_PX)
         return network(functional.interpolate(images, size, mode="bilinear"))
 
 
@@ -121,7 +122,7 @@ class Vgg16Extractor:
     @property
     def hash(self) -> str:
         """A hash of weights and preprocessing."""
-        recipe = f"vgg16 {self.weights.sha256} antialiased bicubic {vgg16.RESOLUTION}"
+        recipe = f"vgg16 {self.weights.sha256} antialiased bicubic {VGG16_PX}"
         return hashlib.sha256(recipe.encode()).hexdigest()
 
     def __call__(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N F"]:
@@ -131,7 +132,7 @@ class Vgg16Extractor:
         Raises: CheckpointError if the weights are not those of the network.
         """
         network = load_vgg16(self.weights).to(images.device)
-        return network(resize(images, vgg16.RESOLUTION))
+        return network(resize(images, VGG16_PX))
 
 
 def load_extractor(name: str, *, resolution: int, weights: WeightsFile | None = None) -> Extractor:
