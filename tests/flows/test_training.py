@@ -94,6 +94,17 @@ def test_every_tick_is_recorded_with_losses_gradients_and_memory(undisturbed):
     assert {name: counts.get(name) for name in wanted} == dict.fromkeys(wanted, 30)
 
 
+def test_where_the_child_stands_is_recorded_at_each_snapshot(undisturbed):
+    counts = dict(rows(undisturbed, "mlflow.db", "select key, count(*) from metrics group by key"))
+    kept = rows(undisturbed, "mlflow.db", "select value from tags where key = 'kept_kimg'")
+
+    table = json.loads((child_folder(undisturbed) / "standings.json").read_text())
+    wanted = ["fd_lite2_8", "likeness", "change", "weight_distance.affine", "group_change.affine"]
+    assert [counts.get(f"standing.{name}") for name in wanted] == [15] * len(wanted)
+    assert len(table["standings"]) == 15
+    assert kept == [(f"{table['kept_kimg']:g}",)]
+
+
 def test_pictures_and_a_film_of_parent_and_child_are_kept_with_the_run(undisturbed):
     pictures = sorted((undisturbed / ".stylealign" / "mlflow").rglob("samples-*-kimg.png"))
     (film,) = (undisturbed / ".stylealign" / "mlflow").rglob("training.webp")
@@ -111,6 +122,7 @@ def test_torchrun_trains_the_same_child_in_two_processes(prepared, undisturbed, 
     done = run(project, *launch, "-m", "flows.cli", *STAGE)
 
     assert done.returncode == 0, done.stderr
+    assert contents(project).keys() == contents(undisturbed).keys()
     histories = [
         json.loads((child_folder(folder) / "history.json").read_text())
         for folder in (project, undisturbed)
