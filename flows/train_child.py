@@ -6,7 +6,7 @@ from prefect import flow
 
 from stylealign.params import Params
 from tasks.devices import choose_device, compute
-from tasks.layout import artifact
+from tasks.layout import artifact, training_images
 from tasks.records import recorded
 from tasks.registry import register_challenger, resolve_model
 from tasks.training import fine_tune
@@ -17,7 +17,7 @@ def train_child(params: Params, name: str) -> Path:
     """Fine-tune the parent on one child's images, then let the result challenge the champion."""
     section, folder = params.train_child[name], artifact("train_child", name)
     parent, resolved = resolve_model(params.train_parent.model)
-    images = artifact("prepare", section.dataset)
+    images = training_images(section)
     inputs = {"training": images, "parent": parent}
     device = choose_device(params.project.device)
     with recorded("train_child", name, section, inputs) as record:

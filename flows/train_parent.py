@@ -6,7 +6,7 @@ from prefect import flow
 
 from stylealign.params import Params
 from tasks.devices import choose_device, compute
-from tasks.layout import artifact, snapshot_folder
+from tasks.layout import snapshot_folder, training_images
 from tasks.records import recorded
 from tasks.training import train_from_scratch
 
@@ -15,7 +15,7 @@ from tasks.training import train_from_scratch
 def train_parent(params: Params) -> Path:
     """Train the parent from scratch on its own domain."""
     section = params.train_parent
-    images, device = artifact("prepare", section.dataset), choose_device(params.project.device)
+    images, device = training_images(section), choose_device(params.project.device)
     with recorded("train_parent", "", section, {"training": images}) as record:  # noqa: SIM117
         with compute(params.project.num_threads):
             train_from_scratch(section, images, snapshot_folder(), device, record)

@@ -10,7 +10,7 @@ from stylealign.training import train
 from stylealign.training.split import Split
 from tasks.devices import choose_device
 from tasks.interrupts import stop_on_interrupt
-from tasks.layout import artifact, snapshot_folder
+from tasks.layout import snapshot_folder, training_images
 from tasks.processes import joined_processes, own_device
 from tasks.registry import resolve_model
 from tasks.training import Run, child_run, parent_run
@@ -36,11 +36,11 @@ def own_run(params: Params, stage: str, name: str, device: str, split: Split) ->
     """
     if stage == "train_parent":
         section = params.train_parent
-        images = artifact("prepare", section.dataset)
+        images = training_images(section)
         return parent_run(section, images, snapshot_folder(), device, split)
     if stage == "train_child":
         child = params.train_child[name]
         parent, _ = resolve_model(params.train_parent.model)
-        images = artifact("prepare", child.dataset)
+        images = training_images(child)
         return child_run(name, parent, images, child, params.standing, device, split)
     raise ParamsError(f"stage {stage!r} runs in one process; start it without torchrun")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stylealign.params import Params
+from stylealign.params import Params, ShardsParams, TrainChildParams, TrainParentParams
 
 
 def artifact(stage: str, name: str = "") -> Path:
@@ -29,6 +29,11 @@ def feature_folder() -> Path:
 def record_folder() -> Path:
     """Figures and registered models of the MLflow runs; the runs' numbers lie in its database."""
     return Path(".stylealign") / "mlflow"
+
+
+def training_images(section: TrainChildParams | TrainParentParams) -> Path | ShardsParams:
+    """Where the images lie that a model is trained on."""
+    return section.shards or artifact("prepare", section.dataset)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
 
+from stylealign.params import ShardsParams
 from tasks.layout import record_folder
 
 MAX_PARAM_CHARS = 500
@@ -52,26 +53,33 @@ class Record:
 
 @contextmanager
 def recorded(
-    stage: str, name: str, params: BaseModel, inputs: Mapping[str, Path]
+    stage: str, name: str, params: BaseModel, inputs: Mapping[str, Path | ShardsParams]
 ) -> Generator[Record]:
     """An MLflow run around a stage; a stage that fails leaves a failed run.
 
-    Inputs are logged with the content hash that DVC knows them by.
+    Inputs are logged with the content hash that DVC knows them by, or that the params ask for.
     """
     end_killed_runs(open_experiment(), stage, name)
     title = f"{stage}@{name}" if name else stage
     with mlflow.start_run(run_name=title) as run:
         mlflow.set_tags({"stage": stage, "name": name, "git_commit": git_commit()})
         mlflow.log_params(flat_params(params))
-        for context, path in inputs.items():
-            source = LocalArtifactDatasetSource(path.absolute().as_uri())
-            dataset = MetaDataset(source, name=path.as_posix(), digest=digest(path))
-            mlflow.log_input(dataset, context=context)
+        for context, where in inputs.items():
+            mlflow.log_input(describe_input(where), context=context)
         try:
             yield Record(run.info.run_id)
         except KeyboardInterrupt:
             mlflow.end_run("KILLED")
             raise
+
+
+def describe_input(where: Path | ShardsParams) -> MetaDataset:
+    """A folder, or what lies at a URL, as MLflow records that a run read it."""
+    if isinstance(where, ShardsParams):
+        source = LocalArtifactDatasetSource(where.url)
+        return MetaDataset(source, name=where.url, digest=where.content_hash[:36])
+    source = LocalArtifactDatasetSource(where.absolute().as_uri())
+    return MetaDataset(source, name=where.as_posix(), digest=digest(where))
 
 
 def open_experiment() -> str:

@@ -17,7 +17,7 @@ from stylealign.data.batches import TrainingBatches
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.errors import DataError
 from stylealign.models import Model, ModelConfig
-from stylealign.params import StandingParams, TrainChildParams, TrainParentParams
+from stylealign.params import ShardsParams, StandingParams, TrainChildParams, TrainParentParams
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
@@ -49,7 +49,7 @@ class Run:
 def fine_tune(
     child: str,
     parent_folder: Path,
-    data_folder: Path,
+    images: Path | ShardsParams,
     section: TrainChildParams,
     standing: StandingParams,
     folder: Path,
@@ -61,7 +61,7 @@ def fine_tune(
     At each snapshot it is measured where the child stands; the one that the rule takes is saved.
     """
     with joined_processes(own_device(device)) as split:
-        run = child_run(child, parent_folder, data_folder, section, standing, device, split)
+        run = child_run(child, parent_folder, images, section, standing, device, split)
         parent = load_model(parent_folder, own_device(device))
         standings = Standings(
             run.training, parent, run.batches.dataset, section, standing, feature_folder()
@@ -82,14 +82,14 @@ def fine_tune(
 @task(cache_policy=NO_CACHE)
 def train_from_scratch(
     params: TrainParentParams,
-    data_folder: Path,
+    images: Path | ShardsParams,
     snapshots: Path,
     device: str,
     record: Record,
 ) -> ModelConfig:
     """Train a parent on its images and save it as its own root."""
     with joined_processes(own_device(device)) as split:
-        run = parent_run(params, data_folder, snapshots, device, split)
+        run = parent_run(params, images, snapshots, device, split)
         follow_training(run, record)
     return finish_training(run, Path(params.model), {})
 
@@ -97,7 +97,7 @@ def train_from_scratch(
 def child_run(
     child: str,
     parent_folder: Path,
-    data_folder: Path | str,
+    images: Path | ShardsParams,
     section: TrainChildParams,
     standing: StandingParams,
     device: str,
@@ -109,7 +109,7 @@ def child_run(
     """
     place, recipe = own_device(device), section.recipe
     parent, model = load_model(parent_folder, place), load_model(parent_folder, place)
-    dataset = open_dataset(data_folder)
+    dataset = open_images(images)
     require_images(dataset, model.config)
     model.config = model.config.model_copy(
         update={
@@ -128,7 +128,7 @@ def child_run(
 
 def parent_run(
     params: TrainParentParams,
-    data_folder: Path,
+    images: Path | ShardsParams,
     snapshots: Path,
     device: str,
     split: Split,
@@ -142,7 +142,7 @@ def parent_run(
             "train_parent has no architecture and recipe, so its model must be given: "
             f"put a checkpoint at {str(params.model)!r}, or add both to params.yaml"
         )
-    dataset = open_dataset(data_folder)
+    dataset = open_images(images)
     classes = classes_of(dataset, params.recipe)
     config = ModelConfig(
         **params.architecture.model_dump(),
@@ -224,6 +224,23 @@ def finish_training(run: Run, folder: Path, tables: Mapping[str, object]) -> Mod
 def classes_of(dataset: ImageDataset, recipe: Recipe) -> Classes | None:
     """The classes that the recipe conditions the model on; None for an unconditional one."""
     return find_classes(dataset, recipe.classes) if recipe.classes else None
+
+
+def open_images(where: Path | ShardsParams) -> ImageDataset:
+    """The images to train on; those at a URL must be the ones that are meant.
+
+    Raises: DataError if they cannot be read, or have another content hash.
+    """
+    if isinstance(where, Path):
+        return open_dataset(where)
+    dataset = open_dataset(where.url)
+    if dataset.content_hash != where.content_hash:
+        raise DataError(
+            f"{where.url!r} has content_hash {dataset.content_hash!r}, "
+            f"expected {where.content_hash!r}: correct shards in params.yaml if these are the "
+            "images that are meant"
+        )
+    return dataset
 
 
 def require_images(dataset: ImageDataset, config: ModelConfig) -> None:

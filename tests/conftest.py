@@ -14,6 +14,8 @@ os.environ.update(
     COLUMNS="100",
 )
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -26,3 +28,27 @@ def _one_thread():
 @pytest.fixture
 def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of an empty bucket in an S3 emulation on loopback, for this process and its children."""
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    fsspec.filesystem("s3", skip_instance_cache=True).clear_instance_cache()
+    fsspec.filesystem("s3").mkdir(f"sets-{port}")
+    yield f"s3://sets-{port}"
+    fsspec.filesystem("s3").clear_instance_cache()
+    server.stop()

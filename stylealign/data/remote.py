@@ -40,7 +40,7 @@ class RemotePath:
         try:
             return bool(self.files.exists(self.url))
         except store_failures() as error:
-            raise OSError(f"{self.url}: {error}") from error
+            raise OSError(f"{self.url}: {error}{advise(error)}") from error
 
     def open(self) -> io.IOBase:
         """The file, for reading the ranges that are needed.
@@ -50,7 +50,7 @@ class RemotePath:
         try:
             return cast(io.IOBase, self.files.open(self.url, "rb"))
         except store_failures() as error:
-            raise OSError(f"{self.url}: {error}") from error
+            raise OSError(f"{self.url}: {error}{advise(error)}") from error
 
     def read_bytes(self) -> bytes:
         """The whole file.
@@ -60,7 +60,7 @@ class RemotePath:
         try:
             return cast(bytes, self.files.cat_file(self.url))
         except store_failures() as error:
-            raise OSError(f"{self.url}: {error}") from error
+            raise OSError(f"{self.url}: {error}{advise(error)}") from error
 
 
 Place: TypeAlias = Path | RemotePath
@@ -86,6 +86,21 @@ def find_place(where: Path | str) -> Place:
     except (ImportError, ValueError) as error:
         raise DataError(f"{str(where)!r} cannot be read: {error}") from error
     return RemotePath(str(where), files)
+
+
+def advise(error: Exception) -> str:
+    """What to do about a store that did not answer; empty where its own words say it."""
+    name = type(error).__name__
+    if "Credential" in name or isinstance(error, PermissionError):
+        return (
+            "; give credentials that may read it, such as AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
+    if "Connect" in name or "Endpoint" in name or isinstance(error, TimeoutError):
+        return "; check the network, and AWS_ENDPOINT_URL for a store that is not Amazon's"
+    if isinstance(error, FileNotFoundError):
+        return "; check bucket and folder"
+    return ""
 
 
 def store_failures() -> tuple[type[Exception], ...]:

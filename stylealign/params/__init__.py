@@ -6,6 +6,7 @@ from stylealign.params.load import load_params
 from stylealign.params.models import (
     AnalyzeParams,
     InvertParams,
+    ShardsParams,
     StandingParams,
     TrainChildParams,
     TrainParentParams,
@@ -27,6 +28,7 @@ __all__ = [
     "RefreshParams",
     "ReportParams",
     "Section",
+    "ShardsParams",
     "SplitParams",
     "StandingParams",
     "TrainChildParams",

@@ -22,6 +22,18 @@ class ArchitectureParams(Section):
     """Whether layers add noise inputs."""
 
 
+class ShardsParams(Section):
+    """Images to train on that stay where they are, such as in an object store.
+
+    DVC does not see them: the content hash is what makes the stage stale.
+    """
+
+    url: str = Field(pattern=r"^[a-z][a-z0-9+.-]*://")
+    """Folder of shards with their manifest, `s3://bucket/sets/cats` or the like."""
+    content_hash: str = Field(pattern="^[0-9a-f]{64}$")
+    """That of its manifest, so that other images are not taken for these."""
+
+
 class TrainParentParams(Section):
     """The parent: given as a checkpoint (the stage stays frozen), or trained from a data set."""
 
@@ -29,6 +41,8 @@ class TrainParentParams(Section):
     """The parent: a folder or a checkpoint file, which DVC watches; where training writes."""
     dataset: Name
     """The data set of the parent's domain."""
+    shards: ShardsParams | None = None
+    """Train on these images instead of the prepared `dataset`."""
     architecture: ArchitectureParams | None = None
     """None where a checkpoint is given."""
     recipe: Recipe | None = None
@@ -40,6 +54,8 @@ class TrainChildParams(Section):
 
     dataset: Name
     """The data set of the child's domain; no label but `recipe.classes` is looked at."""
+    shards: ShardsParams | None = None
+    """Train on these images of the domain instead; all other stages see the prepared `dataset`."""
     recipe: Recipe
     choose: Literal["rule", "last"] = "rule"
     """The snapshot that becomes the child: by section `standing`, or the last whatever it is."""

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from stylealign.images import decode
@@ -138,3 +139,32 @@ def test_torchrun_is_refused_for_other_stages(prepared):
 
     assert done.returncode != 0
     assert "stage 'invert' runs in one process" in " ".join(done.stderr.split())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_images_in_an_object_store_train_the_same_child_and_no_others_are_taken_for_them(
+    prepared, store, tmp_path
+):
+    project = copy_of(prepared, tmp_path)
+    images = project / "artifacts/prepare/cats"
+    fsspec.filesystem("s3").put(f"{images}/", f"{store}/cats/", recursive=True)
+    content_hash = json.loads((images / "manifest.json").read_text())["content_hash"]
+    command = (*COMMAND, *STAGE, "--set", "train_child.cats.recipe.total_kimg=0.064", "--set")
+    shards = "train_child.cats.shards={url: %s/cats, content_hash: %s}"
+
+    near = run(project, *command, "train_child.cats.shards=null")
+    local = contents(project)
+    shutil.rmtree(images)
+    shutil.rmtree(child_folder(project))
+    other = run(project, *command, shards % (store, "a" * 64))
+    done = run(project, *command, shards % (store, content_hash))
+
+    assert other.returncode == 2
+    assert f"content_hash '{content_hash}', expected 'aaaa" in " ".join(other.stderr.split())
+    assert "Traceback" not in other.stderr
+    assert near.returncode == done.returncode == 0, near.stderr + done.stderr
+    ours = contents(project)
+    assert ours["model.safetensors"] == local["model.safetensors"]
+    assert ours["config.json"] == local["config.json"]
+    names = rows(project, "mlflow.db", "select name from datasets")
+    assert (f"{store}/cats",) in names

@@ -1,13 +1,12 @@
 """Data sets in an object store: an S3 emulation on loopback, spoken to by the real client."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from stylealign.data import remote
 from stylealign.data.batches import TrainingBatches
@@ -18,27 +17,6 @@ from stylealign.data.sources import open_source
 from stylealign.errors import DataError
 
 warnings = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty bucket."""
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    fsspec.filesystem("s3", skip_instance_cache=True).clear_instance_cache()
-    fsspec.filesystem("s3").mkdir(f"sets-{port}")
-    yield f"s3://sets-{port}"
-    fsspec.filesystem("s3").clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture
@@ -71,6 +49,42 @@ def test_batches_from_s3_are_those_from_the_folder_and_resume(store: str, folder
 def test_a_set_that_is_not_in_the_store_is_named(store: str) -> None:
     with pytest.raises(DataError, match=f"no manifest at '{store}/dogs/manifest.json'"):
         open_dataset(f"{store}/dogs")
+
+
+@warnings
+@pytest.mark.slow
+def test_a_bucket_that_is_not_there_is_named_with_what_to_check(store: str) -> None:
+    with pytest.raises(DataError, match=f"{store}-none.*check bucket and folder"):
+        open_dataset(f"{store}-none/cats")
+
+
+@warnings
+@pytest.mark.slow
+def test_a_store_that_does_not_answer_is_named_with_what_to_check(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    fsspec.filesystem("s3").clear_instance_cache()
+
+    with pytest.raises(DataError, match=f"{store}/cats.*check the network, and AWS_ENDPOINT_URL"):
+        open_dataset(f"{store}/cats")
+
+
+@warnings
+@pytest.mark.slow
+def test_missing_credentials_are_asked_for(
+    store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    fsspec.filesystem("s3").clear_instance_cache()
+
+    with pytest.raises(DataError, match=f"{store}/cats.*give credentials .*AWS_ACCESS_KEY_ID"):
+        open_dataset(f"{store}/cats")
 
 
 @warnings

@@ -62,6 +62,11 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path):
         (("prepare", "people", "split"), {"train": 1, "val": 1, "test": 0}, "add up to 1"),
         (("invert", "dataset"), "dogs", "invert.dataset is 'dogs', but prepare has only"),
         (("quality", "max_fd_ratio"), float("nan"), "quality.max_fd_ratio"),
+        (
+            ("train_child", "cats", "shards"),
+            {"url": "/data/cats", "content_hash": "0" * 64},
+            "train_child.cats.shards.url: ",
+        ),
         (("evaluate", "feature_extractor"), "lite3", "evaluate.feature_extractor: .*'inception'"),
         (("evaluate", "feature_extractor"), "vgg16", "evaluate: feature_extractor 'vgg16' needs"),
         (("evaluate", "feature_weights"), {"path": "v", "sha256": "0" * 64}, "'lite2' takes no"),
