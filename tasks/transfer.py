@@ -23,10 +23,12 @@ from stylealign.transfer import (
     Confidence,
     LabelTransfer,
     Presence,
+    Prominence,
     build_table,
     fit_calibration,
     fit_readers,
     measure_presence,
+    measure_prominence,
     read_cycle,
     read_with,
     score_confidence,
@@ -40,7 +42,7 @@ from tasks.samples import draw_samples
 from tasks.translation import as_latents, labelled_codes
 from tasks.verdicts import write_calibration, write_verdicts
 
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 """Raised whenever this stage would give other bytes for the same input."""
 
 
@@ -112,8 +114,9 @@ def judge_labels(
     presence = look_for_labels(params, moved, given, child, open_dataset(places.real))
     schema, rng = choose_schema(moved, params.labels), np.random.default_rng(params.seed)
     confidence = score_confidence(
-        given, cycle.readings, calibration, schema, rng=rng, presence=presence
-    )
+        given, cycle.readings, calibration, schema, rng=rng, presence=presence,
+        prominence=compare_places(params, moved, open_dataset(places.images)),
+    )  # fmt: skip
     return confidence, calibration
 
 
@@ -134,6 +137,22 @@ def look_for_labels(
         read_with(readers, real.images(ids)),
         schema,
         rng=np.random.default_rng(params.seed),
+    )
+
+
+def compare_places(
+    params: TransferParams, moved: ImageDataset, images: ImageDataset
+) -> dict[str, Prominence]:
+    """How much of what each label changes in the parent's images is left in the translated ones."""
+    rng, rows = np.random.default_rng(params.seed), moved.table()
+    picks = np.sort(rng.permutation(len(rows))[: params.num_witnesses])
+    chosen = rows.iloc[picks]
+    return measure_prominence(
+        images.images(chosen["parent_id"].tolist()),
+        moved.images(chosen["id"].tolist()),
+        moved.labels().loc[chosen["id"], list(params.labels)].reset_index(drop=True),
+        choose_schema(moved, params.labels),
+        rng=rng,
     )
 
 

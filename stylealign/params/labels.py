@@ -27,7 +27,8 @@ class TransferParams(Section):
     """Parent hold-outs, redrawn by the parent, that confidence is calibrated on."""
     num_witnesses: Count
     """Real child images, and as many drawn ones, on which readers of the transferred labels are
-    compared; fewer than 50 prove nothing and are not heard."""
+    compared, and pairs of parent and child images that show what of a label is left; fewer than 50
+    prove nothing and are not heard."""
     batch_size: Count
     shard_size: Count
     seed: Seed

@@ -5,6 +5,7 @@ from stylealign.transfer.confidence import Confidence, LabelTransfer, score_conf
 from stylealign.transfer.cycle import Cycle, LedBack, lead_back, read_cycle
 from stylealign.transfer.evidence import measure_evidence, measure_rightness
 from stylealign.transfer.presence import Presence, fit_readers, measure_presence, read_with
+from stylealign.transfer.prominence import Prominence, measure_prominence
 from stylealign.transfer.table import build_table
 
 __all__ = [
@@ -15,12 +16,14 @@ __all__ = [
     "LabelTransfer",
     "LedBack",
     "Presence",
+    "Prominence",
     "build_table",
     "fit_calibration",
     "fit_readers",
     "lead_back",
     "measure_evidence",
     "measure_presence",
+    "measure_prominence",
     "measure_rightness",
     "read_cycle",
     "read_with",

@@ -18,6 +18,7 @@ from stylealign.transfer.evidence import (
     measure_evidence,
 )
 from stylealign.transfer.presence import MIN_PRESENT, Presence, absent_reason
+from stylealign.transfer.prominence import MIN_PROMINENCE, Prominence, faint_reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class LabelTransfer:
     """Of two readers' agreement on drawn images, what is left on real ones; None unmeasured."""
     present_low: float | None = None
     """Lower end of its 95 % interval."""
+    prominence: float | None = None
+    """Of what the label changes in the parent's pixels, what is left in place; None unmeasured."""
+    prominence_high: float | None = None
+    """Upper end of its 95 % interval."""
     transferable: bool
     reason: str
     """Why not; empty where it is transferable."""
@@ -60,6 +65,7 @@ def score_confidence(
     *,
     rng: np.random.Generator,
     presence: Mapping[str, Presence] | None = None,
+    prominence: Mapping[str, Prominence] | None = None,
     min_kept: float = 0.3,
     num_bootstrap: int = 200,
 ) -> Confidence:
@@ -72,11 +78,13 @@ def score_confidence(
 
     `presence` says how far real child images show each label (`measure_presence`). A label that
     they do not surely show by half is no attribute of the child's domain, whatever trace of it
-    the child draws: it is not transferable, and its confidence is chance.
+    the child draws: it is not transferable, and its confidence is chance. The same holds for one
+    of whose `prominence` in the parent (`measure_prominence`) surely less than a tenth is left in
+    place: the child shows it as something else.
     """
     given = given.reset_index(drop=True)
     evidence = measure_evidence(given, cycle, schema)
-    seen = presence or {}
+    seen, shown = presence or {}, prominence or {}
     labels: dict[str, LabelTransfer] = {}
     columns: dict[str, np.ndarray] = {}
     for name, spec in schema.items():
@@ -85,9 +93,9 @@ def score_confidence(
             column_of(given, name), column_of(cycle, name), spec, ceiling,
             rng=rng, min_kept=min_kept, num_bootstrap=num_bootstrap,
         )  # fmt: skip
-        labels[name] = hear_witness(verdict, seen.get(name))
-        is_unseen = verdict.transferable and not labels[name].transferable
-        kept = 0.0 if is_unseen else verdict.kept
+        labels[name] = hear_witnesses(verdict, seen.get(name), shown.get(name))
+        is_refuted = verdict.transferable and not labels[name].transferable
+        kept = 0.0 if is_refuted else verdict.kept
         probability = calibration[name].apply(evidence[name].to_numpy(np.float64))
         columns[name] = kept * probability + (1 - kept) * chance_of(column_of(given, name), spec)
         columns[name][is_missing(column_of(given, name))] = np.nan
@@ -124,14 +132,20 @@ def judge_label(
     )
 
 
-def hear_witness(verdict: LabelTransfer, seen: Presence | None) -> LabelTransfer:
-    """Add what real child images show; it can only speak against a label."""
-    if seen is None:
+def hear_witnesses(
+    verdict: LabelTransfer, seen: Presence | None, shown: Prominence | None
+) -> LabelTransfer:
+    """Add what images show; it can only speak against a label."""
+    against: list[str] = []
+    if seen is not None:
+        verdict = replace(verdict, present=seen.share, present_low=seen.low)
+        against += [absent_reason(seen)] if seen.low < MIN_PRESENT else []
+    if shown is not None:
+        verdict = replace(verdict, prominence=shown.share, prominence_high=shown.high)
+        against += [faint_reason(shown)] if shown.high < MIN_PROMINENCE else []
+    if not against or not verdict.transferable:
         return verdict
-    heard = replace(verdict, present=seen.share, present_low=seen.low)
-    if seen.low >= MIN_PRESENT or not verdict.transferable:
-        return heard
-    return replace(heard, transferable=False, reason=absent_reason(seen))
+    return replace(verdict, transferable=False, reason="; ".join(against))
 
 
 def _row_means(table: pd.DataFrame, columns: list[str]) -> Float[np.ndarray, " N"]:

@@ -111,6 +111,16 @@ def as_numbers(column: pd.Series, spec: LabelSpec) -> Float[np.ndarray, "N K"]:
     return numbers
 
 
+def as_variables(column: pd.Series, spec: LabelSpec) -> Float[np.ndarray, "N K"]:
+    """A label as columns of comparable size: one per class or value, numbers standardised."""
+    numbers = as_numbers(column, spec)
+    if spec.type == "class":
+        return (numbers == np.arange(len(spec.values))).astype(np.float64)
+    if spec.type == "multilabel":
+        return numbers
+    return (numbers - numbers.mean()) / max(float(numbers.std()), 1e-9)
+
+
 def tolerance_of(spec: LabelSpec) -> float:
     """The largest error of a number or level that counts as right.
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from stylealign.data.labels import LabelSchema, LabelSpec
+from stylealign.data.labels import LabelSchema
 from stylealign.images import PixelBatch
 from stylealign.metrics.bootstrap import interval
 from stylealign.metrics.readers import Reader, fit_reader
-from stylealign.transfer.evidence import agreement, as_numbers, column_of
+from stylealign.transfer.evidence import agreement, as_variables, column_of
 
 MIN_PRESENT: Final = 0.5
 """Share of readers' agreement on drawn images that must surely be left on real ones.
@@ -150,8 +150,8 @@ def _unexplained(
     table: pd.DataFrame, name: str, others: Sequence[str], schema: LabelSchema
 ) -> Float[np.ndarray, "N K"]:
     """A reader's values of one label, less their regression on its values of the others."""
-    values = _variables(column_of(table, name), schema[name])
-    known = [_variables(column_of(table, other), schema[other]) for other in others]
+    values = as_variables(column_of(table, name), schema[name])
+    known = [as_variables(column_of(table, other), schema[other]) for other in others]
     basis = _basis(np.concatenate(known, axis=1) if known else values[:, :0])
     return values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0]
 
@@ -165,16 +165,6 @@ def _basis(columns: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N B"]:
         if sum(part.shape[1] for part in basis) * ROWS_PER_COLUMN <= len(columns):
             return np.concatenate(basis, axis=1)
     return constant
-
-
-def _variables(column: pd.Series, spec: LabelSpec) -> Float[np.ndarray, "N K"]:
-    """A label as columns of comparable size: one per class or value, numbers standardised."""
-    numbers = as_numbers(column, spec)
-    if spec.type == "class":
-        return (numbers == np.arange(len(spec.values))).astype(np.float64)
-    if spec.type == "multilabel":
-        return numbers
-    return (numbers - numbers.mean()) / max(float(numbers.std()), 1e-9)
 
 
 def _share(drawn: float, real: float) -> float:

@@ -19,6 +19,7 @@ from stylealign.transfer import (
     fit_readers,
     measure_evidence,
     measure_presence,
+    measure_prominence,
     measure_rightness,
     read_cycle,
     read_with,
@@ -193,6 +194,59 @@ def test_few_real_images_are_not_heard_and_readers_that_never_agreed_say_nothing
     assert measure_presence(two_readers(rng, 200), two_readers(rng, 49), SCHEMA, rng=rng) == {}
     presence = measure_presence(blind, still_blind, SCHEMA, rng=rng)
     assert all(label.low == 0.0 for label in presence.values())
+
+
+def paint(labels, rng, *, yaw=1.0, hair=1.0, hair_at=(0, 4)):
+    """Grey noise, with yaw as the brightness of a patch, and hair as that of another."""
+    images = rng.normal(128, 6, (len(labels), 32, 32, 3))
+    images[:, 16:24, 8:24] += yaw * labels["yaw"].to_numpy()[:, None, None, None]
+    shade = labels["hair"].map({"black": -40, "blond": 40, "red": 0}).to_numpy(float)
+    top, bottom = hair_at
+    images[:, top:bottom, 4:28] += hair * shade[:, None, None, None]
+    return images.round().clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("hair", "hair_at", "is_carried"),
+    [(0.7, (0, 4), True), (0.7, (2, 6), True), (0.05, (0, 4), False), (1.0, (26, 30), False)],
+    ids=["weaker", "lower by a cell", "a trace", "elsewhere"],
+)
+def test_a_label_that_changes_other_pixels_than_the_parents_is_not_transferable(
+    calibration, hair, hair_at, is_carried
+):
+    rng = np.random.default_rng(12)
+    given = draw_labels(600, rng)
+
+    prominence = measure_prominence(
+        paint(given, rng), paint(given, rng, yaw=0.8, hair=hair, hair_at=hair_at),
+        given, SCHEMA, rng=rng,
+    )  # fmt: skip
+    heard = score_confidence(
+        given, read_labels(given, rng), calibration, SCHEMA, rng=rng, prominence=prominence
+    )
+
+    assert "glasses" not in prominence  # the parent does not show them: nothing is said of them
+    assert all(0 <= label.low <= label.high <= 1 for label in prominence.values())
+    transferable = {name: label.transferable for name, label in heard.labels.items()}
+    assert transferable == {"yaw": True, "glasses": True, "hair": is_carried}
+    assert heard.labels["glasses"].prominence is None
+    assert ("at the same places" in heard.labels["hair"].reason) is not is_carried
+
+
+def test_a_label_that_is_drawn_alike_keeps_its_prominence_and_chance_has_none():
+    rng = np.random.default_rng(13)
+    given, others = draw_labels(2000, rng), draw_labels(2000, rng)
+    parent = paint(given, rng)
+
+    same = measure_prominence(parent, parent, given, SCHEMA, rng=rng)
+    chance = measure_prominence(parent, paint(others, rng), given, SCHEMA, rng=rng)
+
+    assert same["hair"].share == same["yaw"].share == 1.0
+    assert same["hair"].parent == pytest.approx(same["hair"].child)
+    assert max(label.high for label in chance.values()) < 0.1
+    assert measure_prominence(parent[:49], parent[:49], given.iloc[:49], SCHEMA, rng=rng) == {}
+    with pytest.raises(DataError, match="expected as many"):
+        measure_prominence(parent, parent, given.iloc[:-1], SCHEMA, rng=rng)
 
 
 def test_two_readers_learn_from_halves_that_share_no_image():
