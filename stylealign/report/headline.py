@@ -89,10 +89,10 @@ def _arms_row(
         dash = Cell(NO_NUMBER, tone="muted")
         why = figures.reason if figures and figures.reason else UNMEASURED
         head = Cell(words(name), badge=badge, tone=tone)
-        return (head, dash, dash, dash, Cell("null", why, "muted"), dash)
+        return (head, dash, dash, dash, Cell(NO_NUMBER, why, "muted"), dash)
     gap = ranged(figures.gap_closed, figures.low, figures.high, scale=(-0.25, 1.0))
     if figures.gap_closed is None:
-        gap = Cell("null", figures.reason or "", "muted")
+        gap = Cell("no share", figures.reason or "", "muted")
     gain = ranged(
         figures.gain, figures.gain_low, figures.gain_high, scale=(-0.25, 0.75), is_signed=True
     )

@@ -120,10 +120,10 @@ def test_the_headline_table_repeats_the_figures(sources: Sources):
     assert f"[{yaw.low:.2f}, {yaw.high:.2f}]" in html
 
 
-def test_a_gap_that_is_not_given_is_null_with_its_reason(sources: Sources):
+def test_a_gap_that_is_not_given_has_its_reason_instead(sources: Sources):
     html = section(read(sources), "labels")
 
-    assert ">null<" in html
+    assert ">no share<" in html
     assert "there is no gap to close" in html
 
 
