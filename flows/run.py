@@ -156,7 +156,9 @@ def headline_table(child: str, labels: dict[str, dict[str, float | str | None]])
     table = Table(title=f"labels carried to {child}")
     columns = ("label", "source_only", "transfer", "oracle", "gap_closed", "low", "high")
     for column in columns:
-        table.add_column(column, justify="left" if column == "label" else "right")
+        is_name = column == "label"
+        heading = column.replace("_", " ")
+        table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name)
     for label, scores in labels.items():
         cells = (scores.get(column) for column in columns[1:])
         table.add_row(label, *(f"{x:.3f}" if isinstance(x, int | float) else "-" for x in cells))
