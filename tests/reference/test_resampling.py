@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from stylealign.models import resampling
+from stylealign.models.activations import bias_act
 from stylealign.models.layers import EqualizedConv
 from stylealign.models.operators import blur_kernel, downsample, upsample
-from stylealign.models.resampling import upfirdn2d
+from stylealign.models.resampling import conv2d_resample, setup_filter, upfirdn2d
 
 FOLDER = Path(__file__).parent
 
@@ -23,59 +25,73 @@ CASES = [case for case in cases("upfirdn2d") if "func" not in case]
 CENTRED = [case for case in cases("upfirdn2d") if "func" in case]
 
 
-def pair(value):
-    return tuple(value) if isinstance(value, list) else (value, value)
+def numbers(file: str) -> dict[str, torch.Tensor]:
+    arrays = np.load(FOLDER / file)
+    return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
 
 
-def four(padding):
-    if isinstance(padding, int):
-        return padding, padding, padding, padding
-    left, right, top, bottom = np.repeat(padding, 2) if len(padding) == 2 else padding
-    return int(left), int(right), int(top), int(bottom)
+def of(case: dict[str, Any], *without: str) -> dict[str, Any]:
+    """The arguments of a case, as the reference takes them."""
+    return {key: value for key, value in case.items() if key not in {"id", *without}}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["id"]))
 def test_every_combination_of_up_down_padding_and_filter_agrees(case):
-    numbers = np.load(FOLDER / "upfirdn2d.npz")
-    name = case["filter"]
-    taps = torch.ones(1, 1) if name == "none" else torch.from_numpy(numbers[f"filter/{name}"])
+    known = numbers("upfirdn2d.npz")
 
-    y = upfirdn2d(
-        torch.from_numpy(numbers["x"]),
-        taps,
-        up=pair(case["up"]),
-        down=pair(case["down"]),
-        padding=four(case["padding"]),
-        gain=float(case["gain"]),
-        is_flipped=case["flip_filter"],
-    )
+    y = upfirdn2d(known["x"], known.get(f"filter/{case['filter']}"), **of(case, "filter"))
 
-    expected = torch.from_numpy(numbers[f"case{case['id']:02d}/y"])
-    torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(y, known[f"case{case['id']:02d}/y"], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("case", CENTRED, ids=lambda case: str(case["id"]))
 def test_doubling_halving_and_filtering_keep_the_image_centred(case):
-    numbers = np.load(FOLDER / "upfirdn2d.npz")
-    taps, extra = torch.from_numpy(numbers[f"filter/{case['filter']}"]), case["padding"]
-    up, down = {"upsample2d": (2, 1), "downsample2d": (1, 2), "filter2d": (1, 1)}[case["func"]]
+    known = numbers("upfirdn2d.npz")
+    function = getattr(resampling, case["func"])
 
-    padding = []
-    for size in (taps.shape[-1], taps.shape[0]):
-        low = size // 2 if up == down else (size + 1) // 2 if up == 2 else (size - 1) // 2
-        high = (size - 1) // 2 if up == down else (size - 2) // 2
-        padding += [low + extra, high + extra]
-    y = upfirdn2d(
-        torch.from_numpy(numbers["x"]),
-        taps,
-        up=up,
-        down=down,
-        padding=tuple(padding),
-        gain=float(up**2),
-    )
+    y = function(known["x"], known[f"filter/{case['filter']}"], padding=case["padding"])
 
-    expected = torch.from_numpy(numbers[f"case{case['id']:02d}/y"])
-    torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(y, known[f"case{case['id']:02d}/y"], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("taps", "filter_name"), [([1, 3, 3, 1], "1331"), (torch.tensor([1.0, 2.0, 1.0]), "121")]
+)
+def test_filters_are_set_up_as_the_reference_does(taps, filter_name):
+    square, line = setup_filter(taps), setup_filter(taps, separable=True, gain=4.0)
+
+    torch.testing.assert_close(square, numbers("upfirdn2d.npz")[f"filter/{filter_name}"])
+    torch.testing.assert_close(torch.outer(line, line), 4 * square)
+    assert setup_filter(None).tolist() == [[1.0]]
+    assert setup_filter(range(1, 9)).ndim == 1
+
+
+@pytest.mark.parametrize("case", cases("conv2d_resample"), ids=lambda case: str(case["id"]))
+def test_convolutions_with_resampling_agree(case):
+    known = numbers("conv2d_resample.npz")
+
+    y = conv2d_resample(known["x"], known[case["w"]], known["f"], **of(case, "w"))
+
+    torch.testing.assert_close(y, known[f"case{case['id']:02d}/y"], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", cases("bias_act"), ids=lambda case: str(case["id"]))
+def test_every_activation_agrees(case):
+    known = numbers("bias_act.npz")
+
+    y = bias_act(known["x"], known["b"], **of(case))
+
+    torch.testing.assert_close(y, known[f"case{case['id']:02d}/y"], atol=1e-5, rtol=1e-5)
+
+
+def test_a_bias_is_added_along_the_axis_that_is_named_and_other_activations_are_refused():
+    x, b = torch.zeros(2, 3), torch.tensor([1.0, -1.0])
+
+    y = bias_act(x, b, dim=0, act="relu", gain=2.0)
+
+    assert y.tolist() == [[2.0] * 3, [0.0] * 3]
+    with pytest.raises(ValueError, match="'gelu'"):
+        bias_act(x, act="gelu")
 
 
 def test_the_operators_of_the_blocks_double_and_halve_as_the_reference_does():
