@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from stylealign.checkpoints.arrays import StoredTensor
 from stylealign.checkpoints.tables import TensorTable
 from stylealign.checkpoints.unpickle import Record, describe
-from stylealign.checkpoints.weights import build_model, check_config
+from stylealign.checkpoints.weights import build_model, check_config, measure_w_avg
 from stylealign.errors import CheckpointError
 from stylealign.models import Model
 from stylealign.models.alias_free import AliasFreeSynthesis
@@ -17,6 +18,8 @@ from stylealign.models.alias_free import AliasFreeSynthesis
 _BAND_ARGUMENTS = (
     "first_cutoff", "first_stopband", "last_stopband_rel", "filter_size", "lrelu_upsampling",
 )  # fmt: skip
+_LINEAR_LAYERS = frozenset({"affine", "embed", "out", "skip"})
+"""Layers without an activation; all others have the leaky ReLU."""
 _MAX_DEPTH = 8
 _MAX_NAME_LENGTH = 100
 RENAMED = (
@@ -35,7 +38,8 @@ RENAMED_IN_D = (
 def import_nvidia(snapshot: dict[str, Any], source: str, num_bytes: int) -> Model:
     """A model of a snapshot's records `G_ema` and, where present, `G` and `D`.
 
-    Widths, depths and noise come from the weights; the modules' own attributes say the rest.
+    Widths, depths and noise come from the weights; the modules' own attributes say the rest. A
+    mapping network that did not track the mean of w has it measured.
 
     Raises: CheckpointError naming the file and what is missing, misshapen or not supported.
     """
@@ -56,7 +60,14 @@ def import_nvidia(snapshot: dict[str, Any], source: str, num_bytes: int) -> Mode
     for name, network in networks.items():
         renamed = RENAMED_IN_D if name == "D" else RENAMED
         tensors |= {f"{name}.{key}": value for key, value in network.load(renamed)}
-    model = build_model(check_config(fields, source), tensors, source)
+    config = check_config(fields, source)
+    tracks_w = "G_ema.mapping.w_avg" in tensors
+    if not tracks_w:
+        untracked = {f"{name}.mapping.w_avg" for name in networks if name != "D"}
+        tensors |= {name: torch.zeros(config.w_dim) for name in untracked}
+    model = build_model(config, tensors, source)
+    if not tracks_w:
+        measure_w_avg(model)
     if isinstance(model.generator.synthesis, AliasFreeSynthesis):
         _check_bands(model.generator.synthesis, networks["G_ema"])
     return model
@@ -71,6 +82,7 @@ class Network:
         self.source = source
         for path, state in _walk(record, source):
             self.modules[path] = state
+            _check_activation(path, state, source)
             for kind in ("_parameters", "_buffers"):
                 for name, tensor in _dict_of(state, kind, source).items():
                     if isinstance(tensor, StoredTensor):
@@ -197,6 +209,18 @@ def discriminator_fields(network: Network) -> dict[str, Any]:
         fields["discriminator_cmap_dim"] = table.size("b4.out.weight")
         fields["discriminator_mapping_layers"] = table.count(r"mapping\.fc\d+\.weight")
     return fields
+
+
+def _check_activation(path: str, state: dict[str, Any], source: str) -> None:
+    """Refuse a module whose activation is not the one that ours computes."""
+    expected = "linear" if path.rpartition(".")[2] in _LINEAR_LAYERS else "lrelu"
+    activation = state.get("activation", expected)
+    if activation != expected:
+        message = (
+            f"{source}: activation {describe(activation)} of {path!r} is not supported, "
+            f"only {expected!r}"
+        )
+        raise CheckpointError(message)
 
 
 def _walk(record: object, source: str) -> Iterator[tuple[str, dict[str, Any]]]:

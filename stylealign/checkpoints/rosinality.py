@@ -8,12 +8,12 @@ from torch import Tensor
 
 from stylealign.checkpoints.arrays import StoredTensor
 from stylealign.checkpoints.tables import TensorTable
-from stylealign.checkpoints.weights import build_model, check_config
+from stylealign.checkpoints.weights import build_model, check_config, measure_w_avg
 from stylealign.errors import CheckpointError
 from stylealign.models import Model, ModelConfig
 
+_NUM_AXES: Final = {"noise_strength": 0, "bias": 1, "w_avg": 1, "noise_const": 2, "const": 3}
 _NETWORKS: Final = {"G_ema": "g_ema", "G": "g", "D": "d"}
-_NUM_MEAN_CODES: Final = 4096
 _STYLED: Final = {
     "conv.weight": "weight",
     "conv.modulation.weight": "affine.weight",
@@ -48,7 +48,8 @@ def import_rosinality(checkpoint: dict[str, Any], source: str, num_bytes: int) -
     """A model of the state dicts `g_ema` and, where present, `g` and `d`.
 
     The file says nothing but weights, so widths and depths come from them. Where `latent_avg` is
-    absent it is measured, as the repository does before it truncates.
+    absent it is measured, as the repository does before it truncates. The repository's first
+    files have no noise maps, it drew new ones for each image: theirs are drawn here, once.
 
     Raises: CheckpointError naming the file and what is missing, misshapen or not supported.
     """
@@ -62,16 +63,20 @@ def import_rosinality(checkpoint: dict[str, Any], source: str, num_bytes: int) -
         raise CheckpointError(message)
     config = check_config(_fields(tables["G_ema"], tables.get("D")), source)
     w_avg = checkpoint.get("latent_avg")
-    mean = w_avg.load() if isinstance(w_avg, StoredTensor) else torch.zeros(config.w_dim)
+    mean = torch.zeros(config.w_dim)
+    if isinstance(w_avg, StoredTensor):
+        mean = _without_unit_axes(w_avg.load(), "w_avg")
     tensors: dict[str, Tensor] = {}
     for network, table in tables.items():
         names = discriminator_names(config) if network == "D" else generator_names(config)
         tensors |= {f"{network}.{name}": tensor for name, tensor in _renamed(table, names)}
         if network != "D":
             tensors[f"{network}.mapping.w_avg"] = mean.clone()
+            if not table.count(r"noises\..*"):
+                tensors |= _drawn_noise(config, network)
     model = build_model(config, tensors, source)
     if w_avg is None:
-        _measure_w_avg(model)
+        measure_w_avg(model)
     return model
 
 
@@ -148,6 +153,19 @@ def _table(state: object, source: str, num_bytes: int) -> TensorTable:
     return TensorTable(stored, source, num_bytes)
 
 
+def _drawn_noise(config: ModelConfig, network: str) -> dict[str, Tensor]:
+    """Noise maps for a file that has none, the same each time that it is read."""
+    rng = torch.Generator().manual_seed(0)
+    layers = [(4, "conv1")]
+    layers += [(r, conv) for r in config.block_resolutions[1:] for conv in ("conv0", "conv1")]
+    return {
+        f"{network}.synthesis.blocks.b{resolution}.{conv}.noise_const": torch.randn(
+            resolution, resolution, generator=rng
+        )
+        for resolution, conv in layers
+    }
+
+
 def _renamed(table: TensorTable, names: dict[str, str]) -> Iterator[tuple[str, Tensor]]:
     for name in table.names():
         if name.endswith(".kernel"):
@@ -162,18 +180,9 @@ def _renamed(table: TensorTable, names: dict[str, str]) -> Iterator[tuple[str, T
 
 def _without_unit_axes(tensor: Tensor, leaf: str) -> Tensor:
     """Drop the batch axis, and others of length 1, that their tensors have and ours do not."""
-    num_axes = {"noise_strength": 0, "bias": 1, "noise_const": 2, "const": 3}.get(leaf, 4)
+    num_axes = _NUM_AXES.get(leaf, 4)
     while tensor.ndim > num_axes and tensor.shape[0] == 1:
         tensor = tensor[0]
     while tensor.ndim > num_axes and tensor.shape[-1] == 1:
         tensor = tensor[..., 0]
     return tensor
-
-
-@torch.no_grad()
-def _measure_w_avg(model: Model) -> None:
-    rng = torch.Generator().manual_seed(0)
-    z = torch.randn(_NUM_MEAN_CODES, model.config.z_dim, generator=rng)
-    for generator in (model.generator, model.raw_generator):
-        if generator is not None:
-            generator.w_avg.copy_(model.generator.mapping.network(z).mean(dim=0))

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from stylealign.checkpoints.unpickle import describe
 from stylealign.errors import CheckpointError
 from stylealign.models import Discriminator, Generator, Model, ModelConfig
+from stylealign.models.classes import draw_classes
 
 NETWORKS = ("G_ema", "G", "D")
 """Prefixes of tensor names: averaged generator, generator as trained, discriminator."""
+_NUM_MEAN_CODES = 4096
 
 
 def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str) -> Model:
@@ -100,6 +102,18 @@ def check_tensor(tensor: Tensor, shape: tuple[int, ...], source: str, name: str)
     if not tensor.sum().isfinite() and not tensor.isfinite().all():
         message = f"{source!r}: tensor {name!r} holds NaN or infinite weights"
         raise CheckpointError(message)
+
+
+@torch.no_grad()
+def measure_w_avg(model: Model) -> None:
+    """Set `w_avg` of a file that lacks it: the mean w of 4096 z, over classes drawn uniformly."""
+    config, rng = model.config, torch.Generator().manual_seed(0)
+    z = torch.randn(_NUM_MEAN_CODES, config.z_dim, generator=rng)
+    c = draw_classes(model.generator, _NUM_MEAN_CODES, rng)
+    mean = model.generator.mapping.network(z, c).mean(dim=0)
+    for generator in (model.generator, model.raw_generator):
+        if generator is not None:
+            generator.w_avg.copy_(mean)
 
 
 def compute_model_id(generator: Generator) -> str:

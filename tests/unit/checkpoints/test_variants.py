@@ -1,0 +1,87 @@
+"""Files as people have them: parts that are absent are made up for, other networks are refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stylealign.checkpoints import load_model
+from stylealign.checkpoints.containers import read_snapshot
+from stylealign.checkpoints.nvidia import import_nvidia
+from stylealign.errors import CheckpointError
+
+REFERENCE = Path(__file__).parents[2] / "reference"
+
+
+def snapshot(name: str) -> tuple[dict[str, Any], int]:
+    data = (REFERENCE / name).read_bytes()
+    content: Any = read_snapshot(data, name)
+    return content, len(data)
+
+
+def module(record: Any, path: str) -> dict[str, Any]:
+    for part in path.split("."):
+        record = record.state["_modules"][part]
+    return record.state
+
+
+@pytest.mark.parametrize("name", ["ada_r16_cond3.pkl", "sg3t_r32.pkl"])
+def test_a_mapping_network_that_tracked_no_mean_has_it_measured(name):
+    content, num_bytes = snapshot(name)
+    for network in ("G", "G_ema"):
+        del module(content[network], "mapping")["_buffers"]["w_avg"]
+
+    model = import_nvidia(content, name, num_bytes)
+
+    z = torch.randn(2000, model.config.z_dim)
+    c = torch.eye(model.config.c_dim).repeat(2000, 1)[:2000] if model.config.c_dim else None
+    w = model.generator.mapping(z, c)[:, 0]
+    error = (model.generator.w_avg - w.mean(dim=0)).square().mean().sqrt()
+    assert error < 0.1 * w.std(dim=0).square().mean().sqrt()
+    assert model.raw_generator is not None
+    assert torch.equal(model.raw_generator.w_avg, model.generator.w_avg)
+
+
+@pytest.mark.parametrize(
+    ("network", "path", "activation"),
+    [
+        ("G", "synthesis.b8.conv0", "swish"),
+        ("G_ema", "mapping.fc0", "relu"),
+        ("G_ema", "synthesis.b8.conv0.affine", "lrelu"),
+        ("D", "b16.conv0", "relu"),
+        ("D", "b4.fc", "linear"),
+    ],
+)
+def test_other_activations_are_refused_by_name(network, path, activation):
+    content, num_bytes = snapshot("ada_r16_cond3.pkl")
+    assert module(content[network], path)["activation"] in {"lrelu", "linear"}
+    module(content[network], path)["activation"] = activation
+
+    with pytest.raises(CheckpointError, match=rf"{network}: activation '{activation}' of '{path}'"):
+        import_nvidia(content, "model.pkl", num_bytes)
+
+
+def test_early_rosinality_files_without_noise_maps_get_the_same_ones_each_time(tmp_path, rng):
+    checkpoint = torch.load(REFERENCE / "rosinality_32.pt", weights_only=True)
+    del checkpoint["latent_avg"]
+    for network in ("g", "g_ema"):
+        checkpoint[network] = {k: v for k, v in checkpoint[network].items() if "noises" not in k}
+    torch.save(checkpoint, tmp_path / "model.pt")
+
+    first, again = (load_model(tmp_path / "model.pt").generator for _ in range(2))
+
+    z = torch.randn(2, 64, generator=rng)
+    whole = load_model(REFERENCE / "rosinality_32.pt").generator
+    w_plus = whole.mapping(z)
+    assert torch.equal(first(z), again(z))
+    assert not torch.equal(first.synthesis(w_plus), whole.synthesis(w_plus))
+    assert torch.equal(first.synthesis(w_plus, noise="none"), whole.synthesis(w_plus, noise="none"))
+
+
+def test_a_mean_w_that_kept_its_batch_axis_is_read(tmp_path):
+    checkpoint = torch.load(REFERENCE / "rosinality_32.pt", weights_only=True)
+    mean = checkpoint["latent_avg"]
+    torch.save(checkpoint | {"latent_avg": mean[None]}, tmp_path / "model.pt")
+
+    assert torch.equal(load_model(tmp_path / "model.pt").generator.w_avg, mean)
