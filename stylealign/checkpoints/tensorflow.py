@@ -112,22 +112,23 @@ def _generator_fields(table: TensorTable, state: dict[str, Any]) -> dict[str, An
     resolutions = table.resolutions(pattern)
     w_dim = table.size("mapping.w_avg")
     num_mapping_layers = table.count(r"mapping\.network\.layers\.\d+\.weight")
+    embedding, first = "mapping.network.embed.weight", "mapping.network.layers.0.weight"
+    embed_dim = table.size(embedding) if embedding in table else 0
     fields = {
         "resolution": kwargs.get("resolution", max(resolutions, default=None)),
-        "z_dim": kwargs.get("latent_size", 512),
+        "z_dim": table.size(first, 1) - embed_dim,
         "w_dim": w_dim,
-        "c_dim": kwargs.get("label_size", 0),
-        "img_channels": kwargs.get("num_channels", 3),
+        "c_dim": table.size(embedding, 1) if embed_dim else 0,
+        "img_channels": table.size("synthesis.blocks.b4.torgb.weight"),
         "num_mapping_layers": num_mapping_layers,
         "mapping_lr_multiplier": kwargs.get("mapping_lrmul", 0.01),
         "channels": {r: table.size(f"synthesis.blocks.b{r}.conv1.weight") for r in resolutions},
         "noise": "synthesis.blocks.b4.conv1.noise_strength" in table,
         "conv_clamp": kwargs.get("conv_clamp"),
     }
-    embedding, first = "mapping.network.embed.weight", "mapping.network.layers.0.weight"
     if num_mapping_layers > 1:
         fields["mapping_hidden_dim"] = table.width_unless(first, w_dim)
-    if embedding in table:
+    if embed_dim:
         fields["mapping_embed_dim"] = table.width_unless(embedding, w_dim)
     return fields
 

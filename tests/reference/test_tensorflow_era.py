@@ -150,6 +150,18 @@ def test_the_evaluation_itself_agrees_with_the_reference_numbers():
     assert np.abs(logits - expected["G_ema/logits"]).max() < 1e-5
 
 
+def test_sizes_come_from_the_arrays_where_the_arguments_are_silent(tmp_path, monkeypatch):
+    states, _ = networks(Case(labels=3, z_dim=10), seed=0)
+    for state in states:
+        for part in (state, *state["components"].values()):
+            for name in ("num_channels", "resolution", "label_size", "latent_size"):
+                part["static_kwargs"].pop(name, None)
+
+    config = load_model(era.write_snapshot(tmp_path / "network.pkl", states, monkeypatch)).config
+
+    assert (config.resolution, config.img_channels, config.c_dim, config.z_dim) == (16, 3, 3, 10)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
