@@ -14,7 +14,8 @@ os.environ.update(
     COLUMNS="100",
 )
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,6 +29,31 @@ def _one_thread():
 @pytest.fixture
 def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def prepare_cats() -> Callable[..., Path]:
+    """Prepare so many drawn cats of 32 pixels in a folder, all for training, in one shard."""
+    from stylealign.data.labels import parse_schema
+    from stylealign.data.prepare import prepare
+    from stylealign.data.procedural import label_schema
+    from stylealign.data.sources import ProceduralSource
+
+    def prepared(folder: Path, num: int, *, seed: int = 0) -> Path:
+        prepare(
+            ProceduralSource("cats", num, seed=seed, resolution=32),
+            folder,
+            resolution=32,
+            schema=parse_schema(label_schema("cats")),
+            fractions={"train": 1.0, "val": 0.0, "test": 0.0},
+            seed=0,
+            shard_size=num,
+            max_rejected_fraction=0.0,
+            near_duplicate_bits=0,
+        )
+        return folder
+
+    return prepared
 
 
 @pytest.fixture

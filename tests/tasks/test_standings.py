@@ -10,10 +10,6 @@ import torch
 from torch import Tensor
 
 from stylealign.checkpoints import load_model, save_model
-from stylealign.data.labels import parse_schema
-from stylealign.data.prepare import prepare
-from stylealign.data.procedural import label_schema
-from stylealign.data.sources import ProceduralSource
 from stylealign.errors import CheckpointError, DataError
 from stylealign.models import Model, ModelConfig
 from stylealign.params import StandingParams, TrainChildParams
@@ -43,20 +39,10 @@ Begun = tuple[Run, Standings]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
+def made(tmp_path_factory, prepare_cats) -> Path:
     """A parent, and twelve prepared images of another domain."""
     folder = tmp_path_factory.mktemp("made")
-    prepare(
-        ProceduralSource("cats", 12, seed=0, resolution=32),
-        folder / "cats",
-        resolution=32,
-        schema=parse_schema(label_schema("cats")),
-        fractions={"train": 1.0, "val": 0.0, "test": 0.0},
-        seed=0,
-        shard_size=12,
-        max_rejected_fraction=0.0,
-        near_duplicate_bits=0,
-    )
+    prepare_cats(folder / "cats", 12)
     torch.manual_seed(0)
     save_model(Model.new(CONFIG), folder / "parent")
     return folder

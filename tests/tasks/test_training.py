@@ -8,10 +8,6 @@ import torch
 
 from stylealign.checkpoints import save_model
 from stylealign.data.dataset import open_dataset
-from stylealign.data.labels import parse_schema
-from stylealign.data.prepare import prepare
-from stylealign.data.procedural import label_schema
-from stylealign.data.sources import ProceduralSource
 from stylealign.errors import CheckpointError, DataError, ParamsError
 from stylealign.models import Model, ModelConfig
 from stylealign.params import StandingParams, TrainChildParams
@@ -29,21 +25,9 @@ STANDING = StandingParams(
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory) -> Path:
+def images(tmp_path_factory, prepare_cats) -> Path:
     """Ten prepared images of 32 pixels."""
-    folder = tmp_path_factory.mktemp("cats")
-    prepare(
-        ProceduralSource("cats", 10, seed=0, resolution=32),
-        folder,
-        resolution=32,
-        schema=parse_schema(label_schema("cats")),
-        fractions={"train": 1.0, "val": 0.0, "test": 0.0},
-        seed=0,
-        shard_size=10,
-        max_rejected_fraction=0.0,
-        near_duplicate_bits=0,
-    )
-    return folder
+    return prepare_cats(tmp_path_factory.mktemp("cats"), 10)
 
 
 def start(images: Path, folder: Path, config: ModelConfig = CONFIG, **changes) -> Run:

@@ -1,16 +1,10 @@
 """Laws of the cache of real features: a hit is a recomputation, damage is none of the user's."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from torch.nn import functional
 
 from stylealign.data.dataset import ImageDataset, open_dataset
-from stylealign.data.labels import parse_schema
-from stylealign.data.prepare import prepare
-from stylealign.data.procedural import label_schema
-from stylealign.data.sources import ProceduralSource
 from stylealign.metrics import cached_features as module
 from stylealign.metrics.cached_features import cached_features
 from stylealign.metrics.features import extract_features
@@ -31,24 +25,9 @@ class CountedPixels:
         return functional.adaptive_avg_pool2d(images, 4).flatten(1)
 
 
-def drawn(folder: Path, seed: int) -> ImageDataset:
-    prepare(
-        ProceduralSource("cats", 10, seed=seed, resolution=32),
-        folder,
-        resolution=32,
-        schema=parse_schema(label_schema("cats")),
-        fractions={"train": 1.0, "val": 0.0, "test": 0.0},
-        seed=0,
-        shard_size=10,
-        max_rejected_fraction=0.0,
-        near_duplicate_bits=0,
-    )
-    return open_dataset(folder)
-
-
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory) -> ImageDataset:
-    return drawn(tmp_path_factory.mktemp("cats"), seed=0)
+def dataset(tmp_path_factory, prepare_cats) -> ImageDataset:
+    return open_dataset(prepare_cats(tmp_path_factory.mktemp("cats"), 10))
 
 
 def test_a_hit_is_what_a_recomputation_gives_and_sees_no_image(dataset, tmp_path):
@@ -63,8 +42,9 @@ def test_a_hit_is_what_a_recomputation_gives_and_sees_no_image(dataset, tmp_path
     assert again.dtype == first.dtype
 
 
-def test_another_selection_extractor_or_data_set_is_no_hit(dataset, tmp_path):
-    ids, others = dataset.ids("train")[:6], drawn(tmp_path / "others", seed=1)
+def test_another_selection_extractor_or_data_set_is_no_hit(dataset, tmp_path, prepare_cats):
+    others = open_dataset(prepare_cats(tmp_path / "others", 10, seed=1))
+    ids = dataset.ids("train")[:6]
     cache, other = tmp_path / "cache", CountedPixels("other")
     cached_features(dataset, ids, CountedPixels(), cache)
 
