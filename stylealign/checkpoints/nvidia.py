@@ -137,13 +137,10 @@ def _common_fields(network: Network) -> dict[str, Any]:
 def stylegan2_fields(network: Network) -> dict[str, Any]:
     """Config fields of a StyleGAN2 generator alone."""
     table = network.table
-    architecture = network.attribute("synthesis.b8", "architecture", "skip")
-    if architecture != "skip":
-        message = f"{network.source}: generator architecture {describe(architecture)}, only 'skip'"
-        raise CheckpointError(message)
     resolutions = table.resolutions(r"synthesis\.b(\d+)\.conv1\.weight")
     return {
         "channels": {r: table.size(f"synthesis.b{r}.conv1.weight") for r in resolutions},
+        "generator_architecture": network.attribute("synthesis.b8", "architecture", "skip"),
         "noise": "synthesis.b4.conv1.noise_strength" in table,
         "conv_clamp": network.attribute("synthesis.b4.conv1", "conv_clamp"),
     }

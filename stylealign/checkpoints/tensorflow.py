@@ -39,7 +39,9 @@ _HARMLESS: Final = frozenset({
 })  # fmt: skip
 """Arguments that are read below, show in the arrays' shapes, or matter in training alone."""
 
-_CONVS: Final = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "ToRGB": "torgb"}
+_CONVS: Final = {
+    "Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "Skip": "skip", "ToRGB": "torgb",
+}  # fmt: skip
 _CONVS_OF_D: Final = {
     "FromRGB": "fromrgb", "Conv0": "conv0", "Conv1_down": "conv1", "Skip": "skip",
     "Conv": "conv", "Dense0": "fc",
@@ -119,10 +121,11 @@ def _generator_fields(table: TensorTable, state: dict[str, Any]) -> dict[str, An
         "z_dim": table.size(first, 1) - embed_dim,
         "w_dim": w_dim,
         "c_dim": table.size(embedding, 1) if embed_dim else 0,
-        "img_channels": table.size("synthesis.blocks.b4.torgb.weight"),
+        "img_channels": table.size(f"synthesis.blocks.b{max(resolutions, default=4)}.torgb.weight"),
         "num_mapping_layers": num_mapping_layers,
         "mapping_lr_multiplier": kwargs.get("mapping_lrmul", 0.01),
         "channels": {r: table.size(f"synthesis.blocks.b{r}.conv1.weight") for r in resolutions},
+        "generator_architecture": kwargs.get("architecture", "skip"),
         "noise": "synthesis.blocks.b4.conv1.noise_strength" in table,
         "conv_clamp": kwargs.get("conv_clamp"),
     }
@@ -261,8 +264,6 @@ def _check_arguments(state: dict[str, Any], source: str) -> None:
         message = f"{source}: its static_kwargs are no dict"
         raise CheckpointError(message)
     only = _ONLY | {"resample_kernel": ([1, 3, 3, 1], (1, 3, 3, 1))}
-    if str(function).startswith("G"):
-        only["architecture"] = ("skip",)
     for name, value in kwargs.items():
         is_known = name in _HARMLESS or name in only
         if not is_known or (name in only and value not in only[name]):

@@ -32,6 +32,8 @@ class ModelConfig(BaseModel):
     """Width between the mapping layers; None = w_dim."""
     channels: dict[int, int] = Field(default_factory=dict)
     """Width of the generator's block at each resolution, 4 to `resolution`; StyleGAN2 only."""
+    generator_architecture: Literal["skip", "resnet", "orig"] = "skip"
+    """`skip` sums the tRGB of all blocks, the others have it in the last alone; StyleGAN2 only."""
     alias_free: AliasFreeConfig | None = None
     """What StyleGAN3 has instead."""
     noise: bool = True
@@ -120,7 +122,7 @@ class ModelConfig(BaseModel):
         fields = (
             "architecture", "resolution", "z_dim", "w_dim", "c_dim", "img_channels",
             "num_mapping_layers", "mapping_lr_multiplier", "mapping_embed_dim",
-            "mapping_hidden_dim", "channels", "noise", "alias_free",
+            "mapping_hidden_dim", "channels", "generator_architecture", "noise", "alias_free",
         )  # fmt: skip
         return all(getattr(self, field) == getattr(other, field) for field in fields)
 

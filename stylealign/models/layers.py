@@ -52,7 +52,7 @@ class EqualizedLinear(nn.Module):
 
 
 class EqualizedConv(nn.Module):
-    """A convolution of the discriminator, optionally halving the resolution.
+    """A convolution without styles, optionally halving the resolution.
 
     Shapes: [N, in, H, W] -> [N, out, H, W], or [N, out, H/2, W/2] with `is_down`.
     """
@@ -122,6 +122,7 @@ class StyledConv(nn.Module):
         *,
         is_up: bool = False,
         has_noise: bool = True,
+        gain: float = 1.0,
         clamp: float | None = None,
     ) -> None:
         super().__init__()
@@ -134,13 +135,14 @@ class StyledConv(nn.Module):
         self.register_buffer("kernel", blur_kernel(gain=4.0), persistent=False)
         self.resolution = resolution
         self.is_up = is_up
-        self.clamp = clamp
+        self.gain = LRELU_GAIN * gain
+        self.clamp = None if clamp is None else clamp * gain
 
     def forward(self, x: Tensor, style: Tensor, noise: str | Tensor) -> Tensor:
         """Convolve under a style; `noise` is its map, or "const", "random" or "none"."""
         power = tap_power(self.weight)
         demodulation = (
-            LRELU_GAIN * torch.addmm(style.new_tensor(1e-8), style.square(), power.t()).rsqrt()
+            self.gain * torch.addmm(style.new_tensor(1e-8), style.square(), power.t()).rsqrt()
         )
         x = x * style.to(x.dtype)[:, :, None, None]
         weight = self.weight.to(x.dtype)
@@ -152,11 +154,11 @@ class StyledConv(nn.Module):
 
     def _shift(self, x: Tensor, noise: str | Tensor) -> Tensor:
         """Bias and noise, in the memory order of the activations that they are added to."""
-        bias = self.bias * LRELU_GAIN
+        bias = self.bias * self.gain
         noise_map = self._noise(x, noise)
         if noise_map is None:
             return bias[:, None, None]
-        noise_map = noise_map * LRELU_GAIN
+        noise_map = noise_map * self.gain
         if x.is_contiguous():
             return bias[:, None, None] + noise_map
         return (noise_map.movedim(-3, -1) + bias).movedim(-1, -3)

@@ -1,5 +1,6 @@
 """The synthesis network: w_plus to images."""
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Literal, cast
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from stylealign.models.config import ModelConfig
 from stylealign.models.initial import standard_normal
 from stylealign.models.latents import Images, WPlus
-from stylealign.models.layers import StyledConv, ToRGB
+from stylealign.models.layers import EqualizedConv, StyledConv, ToRGB
 from stylealign.models.operators import blur_kernel, upsample
 
 Noise = Literal["const", "random", "none"]
@@ -30,25 +31,35 @@ class Block(nn.Module):
             StyledConv, w_dim=w_dim, resolution=resolution, has_noise=config.noise,
             clamp=config.conv_clamp,
         )  # fmt: skip
-        self.const = None
+        self.const, self.skip, gain = None, None, 1.0
         if resolution == 4:
             self.const = nn.Parameter(standard_normal(width, 4, 4))
         else:
             below = config.channels[resolution // 2]
             self.conv0 = layer(below, width, is_up=True)
-        self.conv1 = layer(width, width)
-        self.torgb = ToRGB(width, config.img_channels, w_dim, clamp=config.conv_clamp)
+            if config.generator_architecture == "resnet":
+                gain = math.sqrt(0.5)
+                self.skip = EqualizedConv(below, width, 1, is_activated=False, gain=gain)
+        self.conv1 = layer(width, width, gain=gain)
+        self.torgb = None
+        if config.generator_architecture == "skip" or resolution == config.resolution:
+            self.torgb = ToRGB(width, config.img_channels, w_dim, clamp=config.conv_clamp)
+
+    @property
+    def conv_names(self) -> tuple[str, ...]:
+        """Convolutions in the order in which they read w_plus; torgb reads what comes next."""
+        return ("conv1",) if self.const is not None else ("conv0", "conv1")
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """Layers in the order in which they read w_plus; torgb shares the next block's first."""
-        return ("conv1", "torgb") if self.const is not None else ("conv0", "conv1", "torgb")
+        """All layers that have a style."""
+        return self.conv_names if self.torgb is None else (*self.conv_names, "torgb")
 
 
 class Synthesis(nn.Module):
-    """Blocks of doubling resolution whose tRGB outputs are summed (`skip` architecture).
+    """Blocks of doubling resolution; in the `skip` architecture their tRGB outputs are summed.
 
-    Source: arXiv:1912.04958, figure 7b.
+    Source: arXiv:1912.04958, figure 7.
     """
 
     kernel: Tensor
@@ -82,7 +93,7 @@ class Synthesis(nn.Module):
             for offset, layer_name in enumerate(block.layer_names):
                 layer = getattr(block, layer_name)
                 styles[f"{block_name}.{layer_name}"] = layer.affine(w_plus[:, index + offset])
-            index += len(block.layer_names) - 1
+            index += len(block.conv_names)
         return styles
 
     def forward(
@@ -124,11 +135,15 @@ class Synthesis(nn.Module):
                 if x.is_cuda and precision == "bfloat16":
                     # The order that tensor cores read; every layer keeps it.
                     x = x.contiguous(memory_format=torch.channels_last)
-            for layer_name in block.layer_names[:-1]:
+            below = x
+            for layer_name in block.conv_names:
                 name = f"{block_name}.{layer_name}"
                 x = getattr(block, layer_name)(x, styles[name], maps.get(name, noise))
+            if block.skip is not None:
+                x = x + upsample(block.skip(below), self.kernel)
             if taps is not None:
                 taps[block_name] = x
-            rgb = block.torgb(x, styles[f"{block_name}.torgb"])
-            image = rgb if block.const is not None else upsample(image, self.kernel) + rgb
+            if block.torgb is not None:
+                rgb = block.torgb(x, styles[f"{block_name}.torgb"])
+                image = upsample(image, self.kernel) + rgb if image.numel() else rgb
         return image

@@ -39,13 +39,17 @@ def mapping_shapes(z: int, w: int, labels: int, layers: int, hidden: int) -> Sha
     return shapes
 
 
-def synthesis_shapes(widths: dict[int, int], w: int) -> Shapes:
+def synthesis_shapes(widths: dict[int, int], w: int, architecture: str) -> Shapes:
     shapes: Shapes = {"4x4/Const/const": (1, widths[4], 4, 4)}
     noise = 0
     for res, width in widths.items():
         below = widths.get(res // 2, width)
         layers = [("Conv", width)] if res == 4 else [("Conv0_up", below), ("Conv1", width)]
-        for name, num_inputs in [*layers, ("ToRGB", width)]:
+        if architecture == "skip" or res == max(widths):
+            layers.append(("ToRGB", width))
+        if architecture == "resnet" and res > 4:
+            shapes[f"{res}x{res}/Skip/weight"] = (1, 1, below, width)
+        for name, num_inputs in layers:
             kernel, out = (1, 3) if name == "ToRGB" else (3, width)
             place = f"{res}x{res}/{name}"
             shapes |= {
@@ -160,7 +164,8 @@ def synthesis(
     w_plus = w_plus.astype(float)
     x = np.repeat(v["4x4/Const/const"].astype(float), len(w_plus), axis=0)
     image, res, index = None, 4, 0
-    while f"{res}x{res}/ToRGB/weight" in v:
+    while f"{res}x{res}/Const/const" in v or f"{res}x{res}/Conv1/weight" in v:
+        below = x
         for layer in ["Conv"] if res == 4 else ["Conv0_up", "Conv1"]:
             place = f"{res}x{res}/{layer}"
             x = styled(v, place, x, w_plus[:, index], is_rgb=False)
@@ -168,10 +173,16 @@ def synthesis(
                 x = x + v[f"noise{index}"].astype(float) * float(v[f"{place}/noise_strength"])
             x = lrelu(x + v[f"{place}/bias"].astype(float)[:, None, None], clamp=clamp)
             index += 1
+        if f"{res}x{res}/Skip/weight" in v:
+            mixed = conv(v, f"{res}x{res}/Skip", below)
+            x = (x + filtered(padded(with_zeros(mixed), 2, 1), gain=4.0)) / SQRT2
         place = f"{res}x{res}/ToRGB"
-        rgb = styled(v, place, x, w_plus[:, index], is_rgb=True) + v[f"{place}/bias"][:, None, None]
-        rgb = rgb if clamp is None else rgb.clip(-clamp, clamp)
-        image = rgb if image is None else rgb + filtered(padded(with_zeros(image), 2, 1), gain=4.0)
+        if f"{place}/weight" in v:
+            rgb = styled(v, place, x, w_plus[:, index], is_rgb=True)
+            rgb = rgb + v[f"{place}/bias"][:, None, None]
+            rgb = rgb if clamp is None else rgb.clip(-clamp, clamp)
+            before = None if image is None else filtered(padded(with_zeros(image), 2, 1), gain=4.0)
+            image = rgb if before is None else rgb + before
         res *= 2
     assert image is not None
     return image

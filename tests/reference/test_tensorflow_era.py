@@ -24,7 +24,8 @@ class Case:
     functions: tuple[str, str, str] = ("G_main", "G_synthesis", "D_main")
     labels: int = 0
     layers_of_d: int = 0
-    architecture: str = "resnet"
+    architecture: str = "skip"
+    architecture_of_d: str = "resnet"
     z_dim: int = 16
     hidden_dim: int = 16
     clamp: float | None = None
@@ -36,9 +37,16 @@ CASES = {
     "ADA": Case(kwargs={"dtype": "float32", "fmap_min": 1, "fused_modconv": False}),
     "ADA with classes": Case(labels=3, clamp=0.8, kwargs={"num_fp16_res": 2}),
     "ADA with mapped classes": Case(labels=3, layers_of_d=2, z_dim=10, hidden_dim=20),
-    "ADA for CIFAR-10": Case(labels=10, architecture="orig"),
-    "ADA with a skip discriminator": Case(architecture="skip"),
+    "ADA for CIFAR-10": Case(labels=10, architecture_of_d="orig"),
+    "ADA with a skip discriminator": Case(architecture_of_d="skip"),
     "the original": Case(("G_main", "G_synthesis_stylegan2", "D_stylegan2"), group=4),
+    "a residual generator": Case(architecture="resnet", clamp=0.8),
+    "a plain generator": Case(
+        ("G_main", "G_synthesis_stylegan2", "D_stylegan2"),
+        architecture="orig",
+        architecture_of_d="orig",
+        group=4,
+    ),
 }
 
 
@@ -67,12 +75,14 @@ def networks(case: Case, seed: int) -> tuple[list[dict[str, Any]], list[dict[str
         "dlatent_size": 16,
         "mapping_fmaps": case.hidden_dim,
     }
+    if case.architecture != "skip":
+        of_g["architecture"] = case.architecture
     for _ in range(2):
         shapes = era.mapping_shapes(case.z_dim, 16, case.labels, 2, case.hidden_dim)
         mapped = era.random_variables(shapes, rng)
         # Weights of the mapping network are stored divided by its learning rate multiplier.
         mapped |= {k: v * 100 for k, v in mapped.items() if k.startswith("Dense")}
-        drawn = era.random_variables(era.synthesis_shapes(WIDTHS, 16), rng)
+        drawn = era.random_variables(era.synthesis_shapes(WIDTHS, 16, case.architecture), rng)
         own = {"lod": np.zeros([], np.float32)} if case.group else {}
         own |= {"dlatent_avg": np.asarray(rng.normal(size=16) * 0.3, np.float32)}
         generators.append(
@@ -83,8 +93,10 @@ def networks(case: Case, seed: int) -> tuple[list[dict[str, Any]], list[dict[str
             )
         )  # fmt: skip
         parts.append({"own": own, "mapping": mapped, "synthesis": drawn})
-    of_d = kwargs | {"architecture": case.architecture, "mapping_layers": case.layers_of_d}
-    shapes = era.discriminator_shapes(WIDTHS, 12, case.labels, case.layers_of_d, case.architecture)
+    of_d = kwargs | {"architecture": case.architecture_of_d, "mapping_layers": case.layers_of_d}
+    shapes = era.discriminator_shapes(
+        WIDTHS, 12, case.labels, case.layers_of_d, case.architecture_of_d
+    )
     judged = era.random_variables(shapes, rng)
     judged |= {k: v * 10 for k, v in judged.items() if k.startswith("Mapping")}
     return [generators[0], state(discriminator, judged, of_d), generators[1]], [judged, parts[1]]

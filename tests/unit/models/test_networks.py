@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from stylealign.checkpoints import load_model, save_model
 from stylealign.models import Model, ModelConfig, Space
 
 
@@ -86,6 +87,20 @@ def test_the_class_changes_image_and_logit(z):
 
     assert not torch.allclose(images, model.generator(z, others))
     assert not torch.allclose(logits, discriminator(images, others))
+
+
+@pytest.mark.parametrize(("architecture", "num_drawing"), [("skip", 3), ("resnet", 1), ("orig", 1)])
+def test_every_generator_reads_each_code_and_comes_back(architecture, num_drawing, z, tmp_path):
+    model = small_model(generator_architecture=architecture)
+    save_model(model, tmp_path / "model")
+    w_plus = model.generator.mapping(z[:1]).detach().requires_grad_()
+
+    image = model.generator.synthesis(w_plus)
+    (slope,) = torch.autograd.grad(image.square().sum(), w_plus)
+
+    assert (slope.abs().amax(dim=(0, 2)) > 0).all()
+    assert sum(name.endswith("torgb") for name in model.generator.styles(w_plus)) == num_drawing
+    assert torch.equal(load_model(tmp_path / "model").generator.synthesis(w_plus), image)
 
 
 @pytest.mark.parametrize("architecture", ["resnet", "skip", "orig"])
