@@ -27,7 +27,9 @@ results: $(STAMP)  ## The longer runs behind every figure in the docs: many hour
 	$(BIN)/python -m benchmarks.results
 	$(BIN)/python -m benchmarks.recipes
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images.yaml
+	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_shot.yaml
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/control.yaml --seeds 1
+	$(BIN)/python -m benchmarks.kept_snapshot
 	@echo "figures: build/results/metrics/*.json, report: build/results/artifacts/report/index.html,"
 	@echo "tables of recipes: printed above, runs in build/recipes/"
 
