@@ -10,7 +10,6 @@ import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
-from pydantic import BaseModel
 
 from stylealign.checkpoints import load_model, save_model
 from stylealign.data.batches import TrainingBatches
@@ -21,6 +20,7 @@ from stylealign.params import ShardsParams, StandingParams, TrainChildParams, Tr
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
+from stylealign.training.snapshot import FREE_FIELDS
 from stylealign.training.split import Split
 from tasks.interrupts import stop_on_interrupt
 from tasks.layout import feature_folder, snapshot_folder
@@ -122,7 +122,8 @@ def child_run(
     )
     classes = classes_of(dataset, recipe)
     training = Training(model, parent.generator, recipe, split=split, classes=classes)
-    key = snapshot_key(parent.config.id, dataset.content_hash, section, standing)
+    settings = section.model_dump(mode="json", exclude={"recipe"}), standing.model_dump(mode="json")
+    key = snapshot_key(recipe, parent.config.id, dataset.content_hash, *settings)
     return make_run(child, training, dataset, snapshot_folder() / f"{child}-{key}.safetensors")
 
 
@@ -155,7 +156,9 @@ def parent_run(
     torch.manual_seed(params.recipe.seed)
     model = Model.new(config).to(own_device(device))
     training = Training(model, None, params.recipe, split=split, classes=classes)
-    key = snapshot_key(config.model_dump_json(), dataset.content_hash, params.recipe)
+    key = snapshot_key(
+        params.recipe, config.model_dump_json(exclude={"kimg"}), dataset.content_hash
+    )
     name = params.dataset
     return make_run(name, training, dataset, snapshots / f"{name}-{key}.safetensors")
 
@@ -260,8 +263,12 @@ def require_images(dataset: ImageDataset, config: ModelConfig) -> None:
         )
 
 
-def snapshot_key(start: str, content_hash: str, *sections: BaseModel) -> str:
-    """A name that changes with all that training depends on, so a snapshot never fits another."""
-    settings = [section.model_dump(mode="json") for section in sections]
-    text = json.dumps([start, content_hash, *settings], sort_keys=True)
+def snapshot_key(recipe: Recipe, *others: object) -> str:
+    """A name that changes with all that training depends on, so a snapshot never fits another.
+
+    A run that is made longer or shorter keeps its name: it goes on from what is there.
+    """
+    text = json.dumps(
+        [recipe.model_dump(mode="json", exclude=FREE_FIELDS), *others], sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]

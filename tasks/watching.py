@@ -58,20 +58,25 @@ class Watch:
         """Keep a picture of this moment."""
         rows = [network for network in (self.training.parent, self.training.G_ema) if network]
         images = torch.cat([self._row(network) for network in rows])
-        path = self.folder / f"samples-{self.training.kimg:010.3f}-kimg.png"
+        path = self._picture()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_png(image_grid(to_uint8(images.cpu()), NUM_COLUMNS)))
         self.record.figures([path])
         return path
 
     def finish(self) -> None:
-        """Make the film of all pictures, and remove them from beside the snapshots."""
-        frames = [decode(path.read_bytes()) for path in sorted(self.folder.glob("*.png"))]
+        """Make the film of all pictures up to here, and remove them from beside the snapshots."""
+        own = [path for path in self.folder.glob("*.png") if path <= self._picture()]
+        frames = [decode(path.read_bytes()) for path in sorted(own)]
         if len(frames) > 1:
             film = self.folder / "training.webp"
             film.write_bytes(encode_animation(np.stack(frames), "WEBP", frame_ms=FRAME_MS))
             self.record.figures([film])
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _picture(self) -> Path:
+        """Where the picture of this moment lies; names are in the order of their kimg."""
+        return self.folder / f"samples-{self.training.kimg:010.3f}-kimg.png"
 
     def _row(self, generator: Generator) -> torch.Tensor:
         images = generator(self._z, self._c, noise="const")

@@ -23,7 +23,12 @@ class Fallback:
     def __init__(self, training: Training, batches: Batches, snapshot: Path | None) -> None:
         self.training = training
         self.batches = batches
-        self.files = SnapshotFiles(snapshot) if snapshot is not None else None
+        self.files = None
+        if snapshot is not None:
+            # The last step may show the discriminator up to a batch more than asked for.
+            recipe = training.recipe
+            end = recipe.total_kimg + recipe.batch_size / 1000
+            self.files = SnapshotFiles(snapshot, before=end)
         self._good: State = training.state(batches)
         if self.files is not None:
             self._resume(self.files)
@@ -65,12 +70,19 @@ class Fallback:
         self.keep()
 
     def _resume(self, files: SnapshotFiles) -> None:
-        regular, found = files.regular(), files.all()
+        """Take the newest good state and go on from it, or from where a later stop left the run."""
+        regular, newest = files.regular(), files.all()[-1:]
+        while regular and not self._load(files, regular[-1]):
+            regular.pop()
         if regular:
-            self.training.load(regular[-1], self.batches)
             self._good = self.training.state(self.batches)
-        if found and (not regular or found[-1] != regular[-1]):
-            self.training.load(found[-1], self.batches)
+        if newest == regular[-1:] or not newest or not self._load(files, newest[0]):
+            self.training.restore(*self._good, self.batches)
+
+    def _load(self, files: SnapshotFiles, path: Path) -> bool:
+        """Whether all is there that the state needs: a longer run may have given up contenders."""
+        self.training.load(path, self.batches)
+        return all(files.at(kimg).exists() for kimg in self.training.contenders)
 
     def _write(self, *, is_stop: bool = False) -> None:
         training, files = self.training, self.files

@@ -1,11 +1,12 @@
 """Resumable training state on disk: safetensors for tensors, their metadata for numbers."""
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from stylealign.errors import CheckpointError, DataError
 from stylealign.recipe import Recipe
+
+FREE_FIELDS: Final = {"total_kimg", "keep_snapshots", "picture_ticks"}
+"""Fields of a recipe that may change between two sittings: how long, and what is kept and shown."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class SnapshotFiles:
     """
 
     base: Path
+    before: float = math.inf
+    """Kimg from which on snapshots are not of this run: a longer one has left them."""
 
     def at(self, kimg: float, *, is_stop: bool = False) -> Path:
         """Where the snapshot of so many kimg lies."""
@@ -34,7 +40,8 @@ class SnapshotFiles:
     def all(self) -> list[Path]:
         """Those there are, oldest first."""
         found = self.base.parent.glob(f"{self.base.stem}@*{self.base.suffix}")
-        return sorted(found, key=lambda path: (kimg_of(path), path.name))
+        own = [path for path in found if kimg_of(path) < self.before]
+        return sorted(own, key=lambda path: (kimg_of(path), path.name))
 
     def regular(self) -> list[Path]:
         """Those that a run falls back to, oldest first."""
@@ -103,10 +110,9 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def recipe_changes(saved: dict[str, Any], recipe: Recipe) -> list[str]:
-    """Fields that differ, other than how long to train and what is kept and shown."""
-    free = {"total_kimg", "keep_snapshots", "picture_ticks"}
-    now = recipe.model_dump(mode="json")
-    return sorted(name for name in now if name not in free and saved.get(name) != now[name])
+    """Fields that differ, other than those that may."""
+    now = recipe.model_dump(mode="json", exclude=FREE_FIELDS)
+    return sorted(name for name in now if saved.get(name) != now[name])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:

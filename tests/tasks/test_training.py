@@ -50,6 +50,13 @@ def test_a_run_with_enough_images_has_nothing_to_say(images, tmp_path):
     assert run.training.model.config.data_hash == open_dataset(images).content_hash
 
 
+def test_only_what_a_result_depends_on_changes_where_its_snapshots_lie(images, tmp_path):
+    where = start(images, tmp_path).snapshot
+
+    assert start(images, tmp_path, total_kimg=3, picture_ticks=1).snapshot == where
+    assert start(images, tmp_path, g_lr=0.5).snapshot != where
+
+
 def test_fewer_images_than_the_batch_are_trained_on_and_said(images, tmp_path):
     run = start(images, tmp_path, batch_size=16)
 

@@ -91,6 +91,34 @@ def test_a_resumed_run_is_bit_identical_to_an_undisturbed_one(changes, tmp_path)
     assert resumed.ada == undisturbed.ada
 
 
+def test_a_shorter_run_uses_nothing_that_comes_after_its_end(tmp_path):
+    undisturbed = Training(new_model(), None, recipe(total_kimg=0.04))
+    run(undisturbed)
+    run(Training(new_model(), None, recipe(keep_snapshots=9)), tmp_path / "state.safetensors")
+
+    shorter = Training(Model.new(CONFIG), None, recipe(total_kimg=0.04))
+    ticks = run(shorter, tmp_path / "state.safetensors")
+
+    assert [round(tick.kimg, 3) for tick in ticks] == [0.04]  # on from the snapshot of 0.032
+    expected = all_tensors(undisturbed)
+    assert all(torch.equal(value, expected[name]) for name, value in all_tensors(shorter).items())
+
+
+def test_a_state_whose_contender_is_gone_is_not_gone_on_from(tmp_path):
+    base = tmp_path / "state.safetensors"
+    begun = Training(new_model(), None, recipe())
+
+    def contend() -> None:
+        begun.contenders = [0.032]
+
+    list(train(begun, _Noise(), snapshot=base, on_snapshot=contend))
+    SnapshotFiles(base).at(0.032).unlink()
+
+    ticks = run(Training(new_model(), None, recipe(total_kimg=0.08)), base)
+
+    assert ticks[0].kimg == 0.016
+
+
 def test_a_killed_run_repeats_from_its_last_snapshot(tmp_path):
     undisturbed = Training(new_model(), None, recipe())
     run(undisturbed)
