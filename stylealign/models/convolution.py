@@ -1,4 +1,4 @@
-"""3x3 convolutions, each in the form that is fastest where it runs."""
+"""Convolutions, each in the form that is fastest where it runs and keeps least."""
 
 import math
 from functools import cache
@@ -17,6 +17,35 @@ _CHUNK = 2**17
 """Tiles x channels that are transformed at once: they stay in the cache, and memory is bounded."""
 
 
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    is_transposed: bool = False,
+) -> Tensor:
+    """Correlate, or transpose that; x is kept for the backward pass only where it is needed.
+
+    The gradient of x takes the kernel alone. torch keeps x nevertheless, so a filter, a frozen
+    layer or a whole generator in an inversion would hold activations that nothing reads.
+    """
+    given = (weight,) if bias is None else (weight, bias)
+    is_constant = torch.is_grad_enabled() and not any(tensor.requires_grad for tensor in given)
+    if (
+        is_constant
+        and x.requires_grad
+        and not torch.is_autocast_enabled(x.device.type)
+        and not torch.compiler.is_compiling()
+    ):
+        y: Tensor = _Constant.apply(x, weight, bias, stride, padding, is_transposed, groups)
+        return y
+    function = F.conv_transpose2d if is_transposed else F.conv2d
+    return function(x, weight, bias, stride=stride, padding=padding, groups=groups)
+
+
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Correlate with a 3x3 kernel, zeros around; differentiable any number of times.
 
@@ -30,7 +59,7 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         al., arXiv:1803.10986: a sixth of the error that 1 and 2 make.
     """
     if not _is_worth_it(x, weight):
-        return F.conv2d(x, weight, bias, padding=1)
+        return convolve(x, weight, bias, padding=1)
     y: Tensor = _Winograd.apply(x, weight)
     return y if bias is None else y + bias[:, None, None]
 
@@ -44,7 +73,7 @@ def upconv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """
     if _is_wide(x, weight):
         x = x.contiguous(memory_format=torch.channels_last)
-    return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    return convolve(x, weight.transpose(0, 1), stride=2, is_transposed=True)
 
 
 def tap_power(weight: Tensor) -> Tensor:
@@ -71,12 +100,40 @@ def _is_worth_it(x: Tensor, weight: Tensor) -> bool:
     )
 
 
+class _Constant(Function):
+    """A convolution by a kernel without gradients, torch's own both ways."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *given: Any) -> Tensor:  # noqa: ANN401 - torch's
+        weight, bias, stride, padding, is_transposed, groups = given
+        ctx.save_for_backward(weight)
+        ctx.form = x.size(), x.stride(), x.dtype
+        ctx.settings = _pair(stride), _pair(padding), _pair(1), is_transposed, _pair(0), groups
+        return torch.convolution(x, weight, bias, *ctx.settings)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        (gradient,), (weight,) = grad_outputs, ctx.saved_tensors
+        size, stride, dtype = ctx.form
+        # Of x only the form is read: memory that is never touched stands for it.
+        blank = torch.empty_strided(size, stride, dtype=dtype, device=gradient.device)
+        mask = (True, False, False)
+        of_x, _, _ = torch.ops.aten.convolution_backward(
+            gradient, blank, weight, None, *ctx.settings, mask
+        )
+        return (of_x, *(None,) * 6)
+
+
+def _pair(number: int) -> tuple[int, int]:
+    return number, number
+
+
 class _Winograd(Function):
     """The convolution. Its gradients are a convolution and a sum of the same kind."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # noqa: ANN401 - torch's
-        ctx.save_for_backward(x, weight)
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
         return _convolve(x, weight)
 
     @staticmethod

@@ -4,9 +4,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from stylealign.models.convolution import conv3x3, tap_power, upconv3x3
+from stylealign.models.convolution import conv3x3, convolve, tap_power, upconv3x3
 from stylealign.models.initial import standard_normal
 from stylealign.models.operators import (
     LRELU_GAIN,
@@ -90,11 +89,11 @@ class EqualizedConv(nn.Module):
         if not self.is_down and size == 3:
             x = conv3x3(x, weight, bias)
         elif not self.is_down:
-            x = F.conv2d(x, weight, bias)
+            x = convolve(x, weight, bias)
         elif size == 1:
-            x = F.conv2d(downsample(x, self.kernel), weight, bias)
+            x = convolve(downsample(x, self.kernel), weight, bias)
         else:
-            x = F.conv2d(blur(x, self.kernel, padding=2), weight, bias, stride=2)
+            x = convolve(blur(x, self.kernel, padding=2), weight, bias, stride=2)
         if self.bias is not None:
             return scaled_leaky_relu(x, clamp=self.clamp)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)

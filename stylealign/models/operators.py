@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stylealign.models.convolution import convolve
+
 LRELU_SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2)
 
@@ -27,14 +29,14 @@ def blur(x: Tensor, kernel: Tensor, *, padding: int, stride: int = 1) -> Tensor:
     """Filter every channel with one symmetric kernel: a depthwise convolution."""
     channels = x.shape[1]
     weight = kernel.to(x.dtype).expand(channels, 1, 4, 4)
-    return F.conv2d(x, weight, padding=padding, stride=stride, groups=channels)
+    return convolve(x, weight, padding=padding, stride=stride, groups=channels)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     """Double the resolution; `kernel` sums to 4 so that brightness is kept."""
     channels = x.shape[1]
     weight = kernel.to(x.dtype).expand(channels, 1, 4, 4)
-    return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=channels)
+    return convolve(x, weight, stride=2, padding=1, groups=channels, is_transposed=True)
 
 
 def downsample(x: Tensor, kernel: Tensor) -> Tensor:
