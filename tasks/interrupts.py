@@ -20,7 +20,8 @@ def stop_on_interrupt() -> Generator[Callable[[], bool]]:
     def ask(_signal: int, _frame: FrameType | None) -> None:
         nonlocal is_wanted
         is_wanted = True
-        signal.signal(signal.SIGINT, usual)
+        is_ignored = usual == signal.SIG_IGN  # as by a shell that started this in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler if is_ignored else usual)
         message = "stopping after this tick, then saving; Ctrl-C again stops at once"
         Console(stderr=True).print(message, highlight=False)
 

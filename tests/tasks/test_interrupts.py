@@ -28,7 +28,9 @@ def test_the_first_interrupt_asks_to_stop_and_says_what_happens(capsys):
     assert "stopping after this tick" in capsys.readouterr().err
 
 
-def test_the_second_interrupt_stops_at_once():
+@pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN])
+def test_the_second_interrupt_stops_at_once(before):
+    signal.signal(signal.SIGINT, before)
     with stop_on_interrupt() as is_wanted:
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
