@@ -32,14 +32,7 @@ def convolve(
     The gradient of x takes the kernel alone. torch keeps x nevertheless, so a filter, a frozen
     layer or a whole generator in an inversion would hold activations that nothing reads.
     """
-    given = (weight,) if bias is None else (weight, bias)
-    is_constant = torch.is_grad_enabled() and not any(tensor.requires_grad for tensor in given)
-    if (
-        is_constant
-        and x.requires_grad
-        and not torch.is_autocast_enabled(x.device.type)
-        and not torch.compiler.is_compiling()
-    ):
+    if _is_kept_in_vain(x, weight, bias):
         y: Tensor = _Constant.apply(x, weight, bias, stride, padding, is_transposed, groups)
         return y
     function = F.conv_transpose2d if is_transposed else F.conv2d
@@ -96,6 +89,17 @@ def _is_worth_it(x: Tensor, weight: Tensor) -> bool:
         and min(size) >= _MIN_SIZE
         and not any(length % _TILE for length in size)
         and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _is_kept_in_vain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    is_constant = not weight.requires_grad and (bias is None or not bias.requires_grad)
+    return (
+        is_constant
+        and x.requires_grad
+        and torch.is_grad_enabled()
+        and not torch.is_autocast_enabled(x.device.type)
         and not torch.compiler.is_compiling()
     )
 

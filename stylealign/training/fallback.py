@@ -71,12 +71,13 @@ class Fallback:
 
     def _resume(self, files: SnapshotFiles) -> None:
         """Take the newest good state and go on from it, or from where a later stop left the run."""
-        regular, newest = files.regular(), files.all()[-1:]
+        regular, found = files.regular(), files.all()
         while regular and not self._load(files, regular[-1]):
             regular.pop()
         if regular:
             self._good = self.training.state(self.batches)
-        if newest == regular[-1:] or not newest or not self._load(files, newest[0]):
+        is_behind = bool(found) and found[-1] not in regular
+        if not (is_behind and self._load(files, found[-1])):
             self.training.restore(*self._good, self.batches)
 
     def _load(self, files: SnapshotFiles, path: Path) -> bool:
