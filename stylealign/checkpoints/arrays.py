@@ -39,6 +39,21 @@ class Storage:
     num_elements: int
     data: bytes | memoryview = b""
     _flat: Tensor | None = field(default=None, repr=False)
+    _is_given: bool = False
+
+    def give(self, tensor: Tensor) -> Tensor:
+        """The tensor with memory of its own; the first that is all of the numbers keeps theirs.
+
+        Networks of a file may share storages, as G and G_ema that are one object do; trained on,
+        they must not.
+        """
+        flat = self.flat()
+        if tensor.untyped_storage().data_ptr() != flat.untyped_storage().data_ptr():
+            return tensor
+        if self._is_given or tensor.numel() != flat.numel():
+            return tensor.clone()
+        self._is_given = True
+        return tensor
 
     def flat(self) -> Tensor:
         """The numbers as a tensor [num_elements].
@@ -70,9 +85,9 @@ class StoredTensor:
         return math.prod(self.size)
 
     def load(self) -> Tensor:
-        """The tensor in float32."""
-        flat = self.storage.flat()
-        return torch.as_strided(flat, self.size, self.stride, self.offset).float().contiguous()
+        """The tensor in float32, in memory that no other shares."""
+        view = torch.as_strided(self.storage.flat(), self.size, self.stride, self.offset)
+        return self.storage.give(view.float().contiguous())
 
 
 class NumpyType(Record):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from stylealign.checkpoints import load_model
+from stylealign.checkpoints import load_model, save_model
 from stylealign.checkpoints.containers import read_snapshot
 from stylealign.checkpoints.nvidia import import_nvidia
 from stylealign.errors import CheckpointError
@@ -60,6 +60,20 @@ def test_other_activations_are_refused_by_name(network, path, activation):
 
     with pytest.raises(CheckpointError, match=rf"{network}: activation '{activation}' of '{path}'"):
         import_nvidia(content, "model.pkl", num_bytes)
+
+
+def test_networks_that_share_their_storages_in_the_file_come_apart(tmp_path):
+    content, num_bytes = snapshot("ada_r16_cond3.pkl")
+    content["G"] = content["G_ema"]
+
+    model = import_nvidia(content, "model.pkl", num_bytes)
+
+    assert model.raw_generator is not None
+    averaged = model.generator.state_dict()
+    for name, tensor in model.raw_generator.state_dict().items():
+        assert torch.equal(tensor, averaged[name]), name
+        assert tensor.data_ptr() != averaged[name].data_ptr(), name
+    assert save_model(model, tmp_path / "model").id
 
 
 def test_early_rosinality_files_without_noise_maps_get_the_same_ones_each_time(tmp_path, rng):
