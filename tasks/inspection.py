@@ -48,7 +48,7 @@ def _lines(record: CheckpointRecord) -> list[tuple[str, str]]:
         ("architecture", _architecture(config)),
         ("codes", f"z {config.z_dim}, w {config.w_dim}, {config.num_ws} layers take a w"),
         ("mapping", f"{config.num_mapping_layers} layers"),
-        ("widths", _widths(config)),
+        ("generator", _generator(config)),
         ("discriminator", _discriminator(config) if "D" in record.num_parameters else "none"),
         ("parameters", ", ".join(parameters)),
         ("size", f"{record.num_bytes:,} bytes"),
@@ -67,10 +67,10 @@ def _architecture(config: ModelConfig) -> str:
     return f"{config.architecture}, {size}, {config.img_channels} channels, {classes}{clamp}"
 
 
-def _widths(config: ModelConfig) -> str:
+def _generator(config: ModelConfig) -> str:
     if config.alias_free is not None:
         return ", ".join(str(width) for width in config.alias_free.channels)
-    return _by_resolution(config.channels)
+    return f"{config.generator_architecture}, {_by_resolution(config.channels)}"
 
 
 def _discriminator(config: ModelConfig) -> str:
