@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.drawn import drawn, schema_of
 from stylealign.data.procedural import Domain
-from stylealign.images import to_uint8
 from stylealign.inversion import invert
 from stylealign.metrics.arms import LabelledImages
 from stylealign.metrics.gap import measure_gap
 from stylealign.models import Latents, Model
+from stylealign.tensors import to_uint8
 from stylealign.translation import translate
 
 NUM_PEOPLE, NUM_ORACLE, NUM_TEST, NUM_UNLABELLED = 600, 800, 600, 600

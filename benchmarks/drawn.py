@@ -9,11 +9,12 @@ import torch
 
 from stylealign.data.labels import LabelSchema, parse_schema
 from stylealign.data.procedural import Domain, draw_attributes, label_schema, render
-from stylealign.images import PixelBatch, to_float, to_uint8
+from stylealign.images import PixelBatch
 from stylealign.metrics.features import extract_features, load_extractor
 from stylealign.metrics.readers import Reader, fit_reader
 from stylealign.models import Generator
 from stylealign.models.latents import Images
+from stylealign.tensors import to_float, to_uint8
 
 RESOLUTION = 32
 FEATURE_RESOLUTION = 64

@@ -73,6 +73,7 @@ def fill_params(
         if found.split_column:
             sections[own.parent.name]["split_column"] = found.split_column
         merge(tree, {"invert": dict(starter["invert"])})
+    merge(tree, plain(starter["stages"]))
     shared = fill_children(tree, own, sections, schema, resolution, starter)
     tree["prepare"] = sections
     domain = own.parent.name if own.parent else "people"
@@ -91,6 +92,7 @@ def fill_children(
 ) -> set[str]:
     """Sections of all children; returns the labels that all their labelled sets share."""
     (recipe,) = (entry["recipe"] for entry in list(tree["train_child"].values())[:1])
+    recipe |= plain(starter["train_child"]["recipe"])
     tree["train_child"] = {
         child: {"dataset": one.name, "recipe": dict(recipe)} for child, one in own.children.items()
     }

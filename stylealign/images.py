@@ -1,4 +1,8 @@
-"""The boundary between encoded images, uint8 pixels and the float images that networks see."""
+"""Images as files and as uint8 pixels: reading, writing, cutting, laying out.
+
+This module does without torch, so that what only moves pictures starts at once; the float images
+that networks see are in `stylealign.tensors`.
+"""
 
 import io
 import struct
@@ -8,10 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from stylealign.errors import DataError
 
@@ -41,26 +43,6 @@ _BROKEN_FILE: Final = (
 
 # Pillow only warns about a bomb of one to two times its limit; here it is always an error.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
-
-
-def to_float(images: PixelBatch | UInt8[Tensor, "N H W 3"]) -> Float[Tensor, "N 3 H W"]:
-    """Turn uint8 images into the float images that networks take.
-
-    Shapes: images [N, H, W, 3]; returns [N, 3, H, W].
-    Units:  uint8 0 to 255; returns float32 in [-1, 1].
-    """
-    pixels = torch.as_tensor(images)
-    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0).contiguous()
-
-
-def to_uint8(images: Float[Tensor, "N 3 H W"]) -> PixelBatch:
-    """Turn float images into uint8 images; values outside [-1, 1] are clipped.
-
-    Shapes: images [N, 3, H, W]; returns [N, H, W, 3].
-    Units:  float in [-1, 1]; returns uint8 0 to 255.
-    """
-    pixels = images.detach().to(torch.float32).mul(127.5).add_(127.5).round_().clamp_(0, 255)
-    return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def encode_png(pixels: Pixels | Mask) -> bytes:

@@ -19,13 +19,14 @@ from stylealign.alignment import (
     weight_distances,
 )
 from stylealign.data.dataset import open_dataset
-from stylealign.images import PixelBatch, to_float
+from stylealign.images import PixelBatch
 from stylealign.metrics import frechet_distance
 from stylealign.metrics.cached_features import cached_features
 from stylealign.metrics.features import extract_features
 from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
 from stylealign.metrics.readers import Reader
 from stylealign.params import AnalyzeParams, EvaluateParams
+from stylealign.tensors import to_float
 from tasks.devices import compute
 from tasks.extractors import open_extractor
 from tasks.inversion import open_model

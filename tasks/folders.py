@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 from stylealign.checkpoints import load_model, require_related
 from stylealign.data.tables import LABEL_PREFIX
 from stylealign.errors import DataError
-from stylealign.images import PixelBatch, encode_png, image_grid, to_uint8
+from stylealign.images import PixelBatch, encode_png, image_grid
 from stylealign.inversion import Inversion, invert
 from stylealign.metrics.readers import load_reader
 from stylealign.models import Model
+from stylealign.tensors import to_uint8
 from stylealign.translation import translate
 from tasks.pictures import Pictures, find_device, open_pictures, require_folder
 from tasks.terminal import terminal_bar

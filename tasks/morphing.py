@@ -10,10 +10,11 @@ import torch
 from stylealign.checkpoints import load_model, require_related
 from stylealign.data.shards import read_shard
 from stylealign.errors import DataError
-from stylealign.images import PixelBatch, encode_animation, encode_png, image_grid, to_uint8
+from stylealign.images import PixelBatch, encode_animation, encode_png, image_grid
 from stylealign.inversion import invert
 from stylealign.models import Latents, Model
 from stylealign.morphing import morph
+from stylealign.tensors import to_uint8
 from tasks.pictures import find_device, read_picture, require_folder
 
 ANIMATED: Final[dict[str, Literal["GIF", "WEBP"]]] = {".gif": "GIF", ".webp": "WEBP"}

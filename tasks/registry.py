@@ -17,8 +17,9 @@ from prefect.cache_policies import NO_CACHE
 
 from stylealign.checkpoints import load_model
 from stylealign.errors import CheckpointError
-from stylealign.images import encode_png, to_uint8
+from stylealign.images import encode_png
 from stylealign.models import Model
+from stylealign.tensors import to_uint8
 from tasks.records import project_name
 
 CHAMPION, CHALLENGER = "champion", "challenger"

@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
-from stylealign.images import PixelBatch, to_uint8
+from stylealign.images import PixelBatch
 from stylealign.models import Model
 from stylealign.models.classes import draw_classes
+from stylealign.tensors import to_uint8
 
 SAMPLE_BATCH = 100
 

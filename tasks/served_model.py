@@ -9,7 +9,8 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from stylealign.checkpoints import load_model
-from stylealign.images import encode_png, to_uint8
+from stylealign.images import encode_png
+from stylealign.tensors import to_uint8
 
 
 class ServedModel(PythonModel):

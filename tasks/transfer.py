@@ -13,11 +13,12 @@ from stylealign.data.folders import finish_folder
 from stylealign.data.manifest import Manifest
 from stylealign.data.shards import fingerprint, plan_shards, write_shard
 from stylealign.data.tables import image_table
-from stylealign.images import PixelBatch, encode_png, to_uint8
+from stylealign.images import PixelBatch, encode_png
 from stylealign.inversion import Encoder, load_encoder
 from stylealign.metrics.readers import Reader, load_reader
 from stylealign.models import Model
 from stylealign.params import InvertParams, TransferParams
+from stylealign.tensors import to_uint8
 from stylealign.transfer import (
     Calibration,
     Confidence,

@@ -14,9 +14,10 @@ from stylealign.data.folders import finish_folder
 from stylealign.data.manifest import Manifest
 from stylealign.data.shards import Shard, ShardPlan, fingerprint, plan_shards, write_shard
 from stylealign.data.tables import LABEL_PREFIX, image_table
-from stylealign.images import encode_png, to_uint8
+from stylealign.images import encode_png
 from stylealign.models import Latents, ModelConfig
 from stylealign.params import TranslateParams
+from stylealign.tensors import to_uint8
 from stylealign.translation import translate
 from tasks.devices import compute
 from tasks.inversion import open_model, read_codes

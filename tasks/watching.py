@@ -8,8 +8,9 @@ import numpy as np
 import psutil
 import torch
 
-from stylealign.images import decode, encode_animation, encode_png, image_grid, to_uint8
+from stylealign.images import decode, encode_animation, encode_png, image_grid
 from stylealign.models import Generator
+from stylealign.tensors import to_uint8
 from stylealign.training import Tick, Training
 from tasks.records import Record
 

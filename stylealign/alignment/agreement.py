@@ -11,11 +11,12 @@ import torch
 from stylealign.checkpoints import require_related
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import DataError
-from stylealign.images import PixelBatch, to_uint8
+from stylealign.images import PixelBatch
 from stylealign.metrics.accuracy import cohen_kappa, pearson
 from stylealign.metrics.bootstrap import bootstrap
 from stylealign.models import Model
 from stylealign.models.classes import draw_classes
+from stylealign.tensors import to_uint8
 
 
 @runtime_checkable

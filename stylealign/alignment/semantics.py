@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stylealign.errors import DataError
-from stylealign.images import PixelBatch, to_uint8
+from stylealign.images import PixelBatch
 from stylealign.models import Model
 from stylealign.models.latents import WPlus, Z
+from stylealign.tensors import to_uint8
 
 Numbers = Float[np.ndarray, " N"]
 

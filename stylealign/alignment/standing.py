@@ -12,12 +12,13 @@ from stylealign.alignment.swap import reset_groups
 from stylealign.alignment.weights import list_groups, weight_distances
 from stylealign.checkpoints import require_related
 from stylealign.errors import DataError
-from stylealign.images import PixelBatch, to_float, to_uint8
+from stylealign.images import PixelBatch
 from stylealign.metrics.distances import FeatureMatrix, frechet_distance
 from stylealign.metrics.features import Extractor, extract_features, metric_name
 from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
 from stylealign.models import Generator, Model
 from stylealign.models.classes import draw_classes
+from stylealign.tensors import to_float, to_uint8
 
 MAX_CONTENDERS = 4
 """Snapshots whose weights are held at most while a rule cannot tell yet which of them to keep."""

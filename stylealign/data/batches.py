@@ -12,7 +12,7 @@ from torch import Tensor
 from stylealign.data.dataset import ImageDataset
 from stylealign.data.encoding import EncodedLabels, encode_labels, flip_labels
 from stylealign.errors import DataError
-from stylealign.images import to_float
+from stylealign.tensors import to_float
 
 MAX_CACHED_BYTES: Final = 2**30
 """Decoded images held in memory at once."""

@@ -6,10 +6,11 @@ import numpy as np
 from torch import Tensor
 
 from stylealign.errors import DataError, LineageError
-from stylealign.images import PixelBatch, to_float
+from stylealign.images import PixelBatch
 from stylealign.inversion.start import code_shape
 from stylealign.models import SPACES, Latents, Model, ModelConfig, Space
 from stylealign.models.latents import Images
+from stylealign.tensors import to_float
 
 
 def check_images(images: Images | PixelBatch, config: ModelConfig, like: Tensor) -> Images:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 from jaxtyping import Float
 
 from stylealign.data.encoding import MISSING_CLASS, encode_labels
@@ -93,7 +92,7 @@ def spearman(first: Values, second: Values) -> float:
 
     Raises: DataError if the two differ in length or are empty.
     """
-    ranks = [scipy.stats.rankdata(values) for values in _check_numbers(first, second)]
+    ranks = [pd.Series(values).rank().to_numpy() for values in _check_numbers(first, second)]
     return pearson(ranks[0], ranks[1])
 
 

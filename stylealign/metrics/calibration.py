@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict
 
@@ -72,7 +72,7 @@ def auroc(confidence: Confidence, is_correct: Correct) -> float | None:
     num_wrong = len(is_correct) - num_correct
     if num_correct == 0 or num_wrong == 0:
         return None
-    rank_sum = scipy.stats.rankdata(confidence)[is_correct].sum()
+    rank_sum = pd.Series(confidence).rank().to_numpy()[is_correct].sum()
     wins = rank_sum - num_correct * (num_correct + 1) / 2
     return float(wins / (num_correct * num_wrong))
 

@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from stylealign.errors import ParamsError
-from stylealign.images import PixelBatch, to_float
+from stylealign.images import PixelBatch
 from stylealign.metrics.inception import RESOLUTION as INCEPTION_PX
 from stylealign.metrics.inception import load_inception
 from stylealign.metrics.lite2 import WEIGHTS_SHA256, load_lite2
 from stylealign.metrics.published import WeightsFile
 from stylealign.metrics.vgg16 import RESOLUTION as VGG16_PX
 from stylealign.metrics.vgg16 import load_vgg16
+from stylealign.tensors import to_float
 
 EXTRACTORS: Final = ("lite2", "inception", "vgg16")
 PUBLISHED_RESOLUTIONS: Final = {"inception": INCEPTION_PX, "vgg16": VGG16_PX}

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from stylealign.data.dataset import ImageDataset
-from stylealign.images import Pixels, to_uint8
+from stylealign.images import Pixels
 from stylealign.models import Latents, Model
 from stylealign.report.columns import flags, select
 from stylealign.report.content import (
@@ -25,6 +25,7 @@ from stylealign.report.content import (
 )
 from stylealign.report.formatting import label_text, number, percent, plural, words
 from stylealign.report.sources import Sources
+from stylealign.tensors import to_uint8
 from stylealign.translation import translate
 
 NUM_GROUPS = 2

@@ -10,10 +10,11 @@ from jaxtyping import Float
 
 from stylealign.alignment.agreement import LabelReader
 from stylealign.checkpoints import require_related
-from stylealign.images import PixelBatch, to_float, to_uint8
+from stylealign.images import PixelBatch
 from stylealign.inversion import Encoder, invert
 from stylealign.models import Latents, Model
 from stylealign.models.latents import Images
+from stylealign.tensors import to_float, to_uint8
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from stylealign.errors import DataError
-from stylealign.images import crop_and_resize, decode, encode_png, image_grid, to_float, to_uint8
+from stylealign.images import crop_and_resize, decode, encode_png, image_grid
+from stylealign.tensors import to_float, to_uint8
 
 
 @pytest.fixture

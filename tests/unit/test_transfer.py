@@ -9,10 +9,10 @@ import torch
 
 from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.errors import DataError, LineageError
-from stylealign.images import to_uint8
 from stylealign.inversion import fit_encoder
 from stylealign.metrics.calibration import expected_calibration_error
 from stylealign.models import Model, ModelConfig
+from stylealign.tensors import to_uint8
 from stylealign.transfer import (
     build_table,
     fit_calibration,

@@ -14,12 +14,13 @@ from torch import Tensor
 from stylealign.data.encoding import EncodedLabels, encode_labels
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import DataError, DivergenceError
-from stylealign.images import PixelBatch, to_float
+from stylealign.images import PixelBatch
 from stylealign.metrics.accuracy import score_labels
 from stylealign.metrics.readers.augmentation import Augmentation, select_labels
 from stylealign.metrics.readers.network import ReaderNetwork
 from stylealign.metrics.readers.reader import Reader
 from stylealign.metrics.readers.targets import label_loss, plan_targets
+from stylealign.tensors import to_float
 
 AnyPixels = UInt8[np.ndarray, "_ _ _ 3"]
 """A batch of another length than the images it stands beside."""

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.errors import CheckpointError, DataError
-from stylealign.images import PixelBatch, to_float
+from stylealign.images import PixelBatch
 from stylealign.metrics.readers.network import ReaderNetwork
 from stylealign.metrics.readers.targets import Readings, Target, Targets, decide, read_outputs
+from stylealign.tensors import to_float
 
 WEIGHTS_FILE: Final = "reader.safetensors"
 CONFIG_FILE: Final = "reader.json"

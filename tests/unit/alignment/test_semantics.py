@@ -6,7 +6,7 @@ import torch
 
 from stylealign.alignment import fit_direction, measure_slope
 from stylealign.errors import DataError
-from stylealign.images import to_uint8
+from stylealign.tensors import to_uint8
 
 
 @pytest.fixture(scope="module")

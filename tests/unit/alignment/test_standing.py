@@ -11,9 +11,9 @@ import torch
 from stylealign.alignment import FixedCodes, Rule, Standing
 from stylealign.alignment.standing import MAX_CONTENDERS
 from stylealign.errors import DataError, LineageError
-from stylealign.images import to_uint8
 from stylealign.metrics.features import extract_features
 from stylealign.models import Model
+from stylealign.tensors import to_uint8
 
 
 class CoarsePixels:

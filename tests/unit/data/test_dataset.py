@@ -13,7 +13,7 @@ from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.manifest import Manifest
 from stylealign.data.sources import open_source
 from stylealign.errors import DataError
-from stylealign.images import to_float
+from stylealign.tensors import to_float
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from stylealign.errors import DataError, DivergenceError, LineageError
-from stylealign.images import to_uint8
 from stylealign.inversion import invert
 from stylealign.inversion.descent import rate_at
 from stylealign.inversion.noise import draw_noise_maps
 from stylealign.models import SPACES, Latents, Model, ModelConfig
+from stylealign.tensors import to_uint8
 
 
 def draw(model, latents, noise_maps=None):

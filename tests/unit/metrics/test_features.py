@@ -8,7 +8,6 @@ from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 
 from stylealign.errors import DataError, ParamsError
-from stylealign.images import to_float
 from stylealign.metrics.features import (
     extract_features,
     iterate_features,
@@ -18,6 +17,7 @@ from stylealign.metrics.features import (
 )
 from stylealign.metrics.lite2 import load_lite2
 from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
+from stylealign.tensors import to_float
 
 
 def smooth_images(num_images: int, resolution: int, seed: int = 0) -> np.ndarray:

@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn import functional
 
 from stylealign.errors import CheckpointError, ParamsError
-from stylealign.images import to_float
 from stylealign.metrics.features import (
     InceptionExtractor,
     Vgg16Extractor,
@@ -25,6 +24,7 @@ from stylealign.metrics.inception import Inception
 from stylealign.metrics.perceptual import perceptual_distance
 from stylealign.metrics.published import WeightsFile, load_published
 from stylealign.metrics.vgg16 import Vgg16, Vgg16Blocks, load_vgg16
+from stylealign.tensors import to_float
 
 INCEPTION_LAYOUT = "bd04e829988dd22dd0bbf9e499a87af311ed57c1b4309a9d20a907d8ed4123d4"
 """sha256 of the lines `name [shape]` of the state dict that pytorch-fid 0.3.0 builds and fills

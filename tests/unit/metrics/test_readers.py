@@ -10,10 +10,10 @@ import torch
 from stylealign.data.encoding import encode_labels
 from stylealign.data.labels import LabelSpec
 from stylealign.errors import CheckpointError, DataError
-from stylealign.images import to_float, to_uint8
 from stylealign.metrics.accuracy import score_labels
 from stylealign.metrics.readers import Augmentation, Recipe, fit_reader, load_reader
 from stylealign.metrics.readers.fitting import coral_distance
+from stylealign.tensors import to_float, to_uint8
 
 RECIPE = Recipe(width=8)
 

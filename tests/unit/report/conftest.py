@@ -21,10 +21,11 @@ from stylealign.data.procedural import Domain, label_schema
 from stylealign.data.shards import fingerprint, plan_shards, write_shard
 from stylealign.data.sources import ProceduralSource
 from stylealign.data.tables import image_table
-from stylealign.images import encode_png, to_float, to_uint8
+from stylealign.images import encode_png
 from stylealign.inversion import Inversion, invert
 from stylealign.models import Model, ModelConfig
 from stylealign.report import ChildSources, Gate, Sources
+from stylealign.tensors import to_float, to_uint8
 from stylealign.translation import translate
 
 DOMAINS: dict[str, tuple[Domain, int]] = {
