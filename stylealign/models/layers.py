@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stylealign.models.convolution import conv3x3, convolve, tap_power, upconv3x3
+from stylealign.models.demodulation import demodulate
 from stylealign.models.initial import standard_normal
 from stylealign.models.operators import (
     LRELU_GAIN,
@@ -147,20 +148,14 @@ class StyledConv(nn.Module):
         weight = self.weight.to(x.dtype)
         is_up = self.is_up
         x = blur(upconv3x3(x, weight), self.kernel, padding=1) if is_up else conv3x3(x, weight)
-        shift = self._shift(x, noise).to(x.dtype)
-        x = torch.addcmul(shift, x, demodulation.to(x.dtype)[:, :, None, None])
-        return scaled_leaky_relu(x, clamp=self.clamp)
-
-    def _shift(self, x: Tensor, noise: str | Tensor) -> Tensor:
-        """Bias and noise, in the memory order of the activations that they are added to."""
-        bias = self.bias * self.gain
         noise_map = self._noise(x, noise)
-        if noise_map is None:
-            return bias[:, None, None]
-        noise_map = noise_map * self.gain
-        if x.is_contiguous():
-            return bias[:, None, None] + noise_map
-        return (noise_map.movedim(-3, -1) + bias).movedim(-1, -3)
+        return demodulate(
+            x,
+            demodulation.to(x.dtype),
+            self.bias * self.gain,
+            None if noise_map is None else noise_map * self.gain,
+            clamp=self.clamp,
+        )
 
     def _noise(self, x: Tensor, noise: str | Tensor) -> Tensor | None:
         if self.noise_strength is None or (isinstance(noise, str) and noise == "none"):

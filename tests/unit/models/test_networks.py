@@ -100,7 +100,8 @@ def test_every_generator_reads_each_code_and_comes_back(architecture, num_drawin
 
     assert (slope.abs().amax(dim=(0, 2)) > 0).all()
     assert sum(name.endswith("torgb") for name in model.generator.styles(w_plus)) == num_drawing
-    assert torch.equal(load_model(tmp_path / "model").generator.synthesis(w_plus), image)
+    again = load_model(tmp_path / "model").generator.synthesis(w_plus)
+    torch.testing.assert_close(again, image)  # frozen weights may take another kernel
 
 
 @pytest.mark.parametrize("architecture", ["resnet", "skip", "orig"])
