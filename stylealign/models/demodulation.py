@@ -21,11 +21,13 @@ def demodulate(
 
     The backward pass needs x, for the gradient of the demodulation. torch would keep it beside the
     result, which the next layer keeps anyway; here x is got back from the result, as the function
-    can be inverted where it is not bounded. That halves what an inversion holds.
+    can be inverted where it is not bounded. That takes a quarter off the memory of an inversion at
+    1024 pixels; in bfloat16 nothing, so there torch does as it does.
 
     Shapes: x [N, C, H, W], demodulation [N, C], bias [C], noise [N, 1, H, W] or [1, H, W].
     """
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    is_kept = x.dtype == torch.bfloat16 or torch.compiler.is_compiling()
+    if is_kept or not torch.is_grad_enabled():
         return _demodulate(x, demodulation, bias, noise, clamp)
     y: Tensor = _Demodulated.apply(x, demodulation, bias, noise, clamp)
     return y
@@ -62,17 +64,15 @@ class _Demodulated(Function):
         if ctx.clamp is not None:
             gradient = gradient * (y.abs() < ctx.clamp)
         inner = torch.ops.aten.leaky_relu_backward(gradient, y, LRELU_SLOPE, self_is_result=True)
-        of_demodulation = of_bias = None
-        if needs_demodulation or needs_bias:
+        of_demodulation = None
+        if needs_demodulation:
             total, noisy = _sums(inner, noise)
-            of_bias = total.sum(0)
             of_demodulation = (_dot(gradient, y) - noisy - total * bias) / demodulation
-            of_demodulation = of_demodulation.to(demodulation.dtype)
         return (
             inner * demodulation[:, :, None, None] if needs_x else None,
             of_demodulation,
-            of_bias,
-            inner.sum_to_size(noise.shape).to(noise.dtype) if needs_noise else None,
+            inner.sum((0, 2, 3)) if needs_bias else None,
+            inner.sum_to_size(noise.shape) if needs_noise else None,
             None,
         )
 
@@ -93,6 +93,5 @@ def _sums(x: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | float]:
 def _dot(one: Tensor, other: Tensor) -> Tensor:
     """Sum over the pixels of the product: [N, C, H, W] twice -> [N, C]."""
     if one.is_contiguous() and other.is_contiguous():
-        rows = one.flatten(0, 1).flatten(1)[:, None], other.flatten(0, 1).flatten(1)[:, :, None]
-        return torch.bmm(*rows).view(one.shape[:2])
+        return (one.flatten(2)[..., None, :] @ other.flatten(2)[..., None])[..., 0, 0]
     return (one * other).sum((2, 3))
