@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from stylealign.checkpoints.weights import build_model, check_config, compute_model_id
@@ -56,7 +56,7 @@ def load_folder(folder: Path, device: str | torch.device = "cpu") -> Model:
         message = f"{source!r} is missing; a model folder holds {WEIGHTS_FILE} and {CONFIG_FILE}"
         raise CheckpointError(message)
     try:
-        tensors = load_file(weights, device=str(device))
+        tensors = _read_tensors(weights, str(device))
     except (SafetensorError, OSError, ValueError) as error:
         message = f"{source!r} is truncated or no safetensors file: {error}"
         raise CheckpointError(message) from error
@@ -64,6 +64,21 @@ def load_folder(folder: Path, device: str | torch.device = "cpu") -> Model:
         message = f"{source!r} was changed since it was saved: its sha256 is not {sha256!r}"
         raise CheckpointError(message)
     return build_model(config, tensors, source).to(device)
+
+
+def _read_tensors(path: Path, device: str) -> dict[str, Tensor]:
+    """All tensors of a file, each in memory of its own.
+
+    The file is opened for each anew, so that its pages are let go and no weight exists twice.
+    """
+
+    def read(name: str) -> Tensor:
+        with safe_open(path, "pt", device=device) as file:
+            return file.get_tensor(name).clone()
+
+    with safe_open(path, "pt") as file:
+        names = list(file.keys())
+    return {name: read(name) for name in names}
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, str]:

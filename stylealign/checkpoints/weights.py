@@ -1,4 +1,4 @@
-"""Tensors into networks: built without storage, checked one by one, then adopted as they are."""
+"""Tensors into networks: built without storage, checked one by one, then adopted."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,13 +15,15 @@ from stylealign.models.classes import draw_classes
 NETWORKS = ("G_ema", "G", "D")
 """Prefixes of tensor names: averaged generator, generator as trained, discriminator."""
 _NUM_MEAN_CODES = 4096
+_ALIGNMENT = 64
+"""Bytes: torch's own tensors on a CPU begin at multiples of it."""
 
 
 def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str) -> Model:
     """Adopt tensors named `G_ema.…`, `G.…` and `D.…` as the weights of a model.
 
     The networks are laid out on the meta device and take over the tensors themselves, so that
-    nothing is initialised at random and no weight exists twice. `G` and `D` may be absent.
+    nothing is initialised at random. `G` and `D` may be absent.
 
     Raises: CheckpointError naming `source` and the first tensor that is missing, unknown, of
         another shape or type, or not finite.
@@ -73,6 +75,10 @@ def adopt_weights(
 ) -> None:
     """Make checked tensors the network's own parameters and buffers.
 
+    Where a tensor begins in memory decides which instructions read it, and so the last bits of an
+    image. Tensors that do not begin where torch would have put them are copied to such a place:
+    a network draws the same bits whatever file it came from.
+
     Raises: CheckpointError as `build_model` does.
     """
     expected = network.state_dict()
@@ -85,7 +91,11 @@ def adopt_weights(
         if name not in expected:
             message = f"{source!r} holds unknown tensor {prefix + name!r}"
             raise CheckpointError(message)
-    network.load_state_dict(dict(tensors), assign=True)
+    aligned = {
+        name: tensor.clone() if tensor.data_ptr() % _ALIGNMENT else tensor
+        for name, tensor in tensors.items()
+    }
+    network.load_state_dict(aligned, assign=True)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
 

@@ -99,3 +99,17 @@ def test_a_mean_w_that_kept_its_batch_axis_is_read(tmp_path):
     torch.save(checkpoint | {"latent_avg": mean[None]}, tmp_path / "model.pt")
 
     assert torch.equal(load_model(tmp_path / "model.pt").generator.w_avg, mean)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [*sorted(REFERENCE.glob("*.p[kt]*")), REFERENCE.parents[1] / "models/people32"],
+    ids=lambda file: file.name,
+)
+def test_weights_begin_where_torch_puts_its_own_whatever_file_they_came_from(file):
+    model = load_model(file)
+
+    starts = [tensor.data_ptr() for tensor in model.generator.state_dict().values()]
+
+    assert starts
+    assert not any(start % 64 for start in starts)

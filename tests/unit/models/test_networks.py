@@ -100,8 +100,9 @@ def test_every_generator_reads_each_code_and_comes_back(architecture, num_drawin
 
     assert (slope.abs().amax(dim=(0, 2)) > 0).all()
     assert sum(name.endswith("torgb") for name in model.generator.styles(w_plus)) == num_drawing
-    again = load_model(tmp_path / "model").generator.synthesis(w_plus)
-    torch.testing.assert_close(again, image)  # frozen weights may take another kernel
+    with torch.no_grad():  # a frozen network takes other kernels where gradients are wanted
+        again = load_model(tmp_path / "model").generator.synthesis(w_plus)
+        assert torch.equal(again, model.generator.synthesis(w_plus))
 
 
 @pytest.mark.parametrize("architecture", ["resnet", "skip", "orig"])
