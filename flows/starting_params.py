@@ -92,7 +92,7 @@ def fill_children(
 ) -> set[str]:
     """Sections of all children; returns the labels that all their labelled sets share."""
     (recipe,) = (entry["recipe"] for entry in list(tree["train_child"].values())[:1])
-    recipe |= plain(starter["train_child"]["recipe"])
+    recipe = dict(recipe) | starter["train_child"]["recipe"]
     tree["train_child"] = {
         child: {"dataset": one.name, "recipe": dict(recipe)} for child, one in own.children.items()
     }

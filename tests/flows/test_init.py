@@ -79,6 +79,16 @@ def test_the_params_load_and_hold_what_the_table_says(made):
     assert params.prepare["cats_test"].split.test == 1
 
 
+def test_children_and_codes_get_more_time_than_in_the_demo(made):
+    own, demo = load_params(made / "params.yaml"), load_params(Path("params.yaml"))
+    child, hurried = (next(iter(one.train_child.values())).recipe for one in (own, demo))
+
+    assert child.total_kimg > hurried.total_kimg
+    assert child.d_warmup_kimg > hurried.d_warmup_kimg
+    assert child.feature_weight == hurried.feature_weight  # what keeps it aligned stays
+    assert own.invert.num_steps > demo.invert.num_steps
+
+
 def test_dvc_watches_the_originals_and_trains_the_parent(made):
     graph = yaml.safe_load((made / "dvc.yaml").read_text())["stages"]
 

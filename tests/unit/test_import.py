@@ -1,4 +1,4 @@
-"""What importing the library must never do: compile, or wake a GPU."""
+"""What importing must never do: compile, wake a GPU, or wait for torch where only pictures move."""
 
 import subprocess
 import sys
@@ -39,3 +39,9 @@ def test_importing_every_module_starts_no_compiler_and_touches_no_cuda_device():
 
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) > 50  # it did import them
+
+
+def test_preparing_images_does_without_torch():
+    command = "import sys, stylealign.data.prepare; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
