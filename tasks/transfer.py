@@ -28,6 +28,7 @@ from stylealign.transfer import (
     build_table,
     fit_calibration,
     fit_readers,
+    follow_redrawing,
     measure_presence,
     measure_prominence,
     read_cycle,
@@ -43,7 +44,7 @@ from tasks.samples import draw_samples
 from tasks.translation import as_latents, labelled_codes
 from tasks.verdicts import write_calibration, write_verdicts
 
-ENGINE_VERSION = 4
+ENGINE_VERSION = 5
 """Raised whenever this stage would give other bytes for the same input."""
 
 
@@ -77,9 +78,10 @@ def transfer_labels(
 ) -> Manifest:
     """Read every translated image back, score its labels, and write the labelled child set."""
     moved = open_dataset(places.translated)
-    given = pd.DataFrame(moved.labels(), columns=list(params.labels)).reset_index(drop=True)
     with compute(num_threads):
-        confidence, calibration = judge_labels(params, places, moved, given, device)
+        carried = carry_labels(params, places, device)
+        confidence, calibration = judge_labels(params, places, moved, carried, device)
+    given = carried_along(moved, carried)
     origin, configs = moved.table(), [open_model(p, "cpu").config for p in places.models]
     table = build_table(
         origin["parent_id"].tolist(), given, origin["psnr"].to_numpy(),
@@ -95,18 +97,41 @@ def transfer_labels(
     return manifest
 
 
+def carry_labels(params: TransferParams, places: ChildPlaces, device: str) -> pd.DataFrame:
+    """The labels that go along with each inverted image, by its id in the parent's data set."""
+    images, rows = open_dataset(places.images), labelled_codes(places.codes, places.images)
+    ids = rows["id"].tolist()
+    given = pd.DataFrame(images.labels().loc[ids, list(params.labels)])
+    if params.carry == "given":
+        return given
+    reader = load_reader(places.instruments / "reader")
+    redrawn = redraw(rows, open_model(places.models[0], device), params.batch_size)
+    return follow_redrawing(
+        given,
+        reader.predict(images.images(ids)),
+        reader.predict(redrawn),
+        choose_schema(images, params.labels),
+    ).set_axis(ids)
+
+
+def carried_along(moved: ImageDataset, carried: pd.DataFrame) -> pd.DataFrame:
+    """The labels of translated images, in their order."""
+    return carried.loc[moved.table()["parent_id"].tolist()].reset_index(drop=True)
+
+
 def judge_labels(
     params: TransferParams,
     places: ChildPlaces,
     moved: ImageDataset,
-    given: pd.DataFrame,
+    carried: pd.DataFrame,
     device: str,
 ) -> tuple[Confidence, Calibration]:
-    """What the child's pixels say about each given label, once they were led back to the parent."""
+    """What the child's pixels say about each label, once they were led back to the parent."""
+    given = carried_along(moved, carried)
     parent, child = (open_model(path, device) for path in places.models)
     reader = load_reader(places.instruments / "reader")
     guess = parent_encoder(places.codes, parent)
-    calibration = calibrate(params, places.codes, places.images, parent, guess, reader)
+    calibration = calibrate(params, places, carried, parent, guess, reader)
     cycle = read_cycle(
         moved.images(), child, parent, load_encoder(places.instruments / "encoder", child), reader,
         seeds=[row_seed(params.seed, name) for name in moved.ids()],
@@ -159,17 +184,17 @@ def compare_places(
 
 def calibrate(
     params: TransferParams,
-    codes: Path,
-    images: Path,
+    places: ChildPlaces,
+    carried: pd.DataFrame,
     parent: Model,
     encoder: Encoder,
     reader: Reader,
 ) -> Calibration:
     """How often a label is right at each strength of evidence, learned on parent hold-outs."""
-    rows = labelled_codes(codes, images)
+    rows = labelled_codes(places.codes, places.images)
     held_out = rows.loc[rows["split"] != "train"].head(params.num_calibration)
     drawn = redraw(held_out, parent, params.batch_size)
-    known = open_dataset(images).labels().loc[held_out["id"], list(params.labels)]
+    known = carried.loc[held_out["id"].tolist()]
     cycle = read_cycle(
         drawn, parent, parent, encoder, reader,
         seeds=[row_seed(params.seed, name) for name in held_out["id"]],
@@ -179,7 +204,7 @@ def calibrate(
         known.reset_index(drop=True),
         reader.predict(drawn),
         cycle.readings,
-        choose_schema(open_dataset(images), params.labels),
+        choose_schema(open_dataset(places.images), params.labels),
         rng=np.random.default_rng(params.seed),
     )
 
@@ -229,7 +254,7 @@ def write_set(
         plan,
         kind="transferred",
         lineage=dict(moved.manifest.lineage)
-        | {"engine": ENGINE_VERSION, "labels_not_transferable": lost},
+        | {"engine": ENGINE_VERSION, "labels_as": params.carry, "labels_not_transferable": lost},
         domain=moved.manifest.domain,
         resolution=moved.resolution,
         label_schema=schema,

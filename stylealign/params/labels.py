@@ -13,6 +13,8 @@ class TransferParams(Section):
 
     labels: tuple[Name, ...]
     """Labels that are carried over."""
+    carry: Literal["given", "redrawn"]
+    """Labels as they were given, or moved to what the parent's redrawing shows of them."""
     min_reconstruction: float
     """PSNR of the inversion from which a row is accepted, in dB."""
     min_confidence: Share

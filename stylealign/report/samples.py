@@ -171,7 +171,8 @@ def describe_transferred(sources: Sources) -> Section:
                 dataset.images(page["id"].tolist()), page.to_dict("records"), strict=True
             )
         )
-        blocks.append(Cards(cards, f"{child}: {counts}. {describe_confidence(table)}"))
+        caption = f"{child}: {counts}. {describe_carry(dataset)}{describe_confidence(table)}"
+        blocks.append(Cards(cards, caption))
     return Section("transferred", "The labelled child data set", lead, tuple(blocks))
 
 
@@ -195,6 +196,13 @@ def label_facts(row: Mapping[Hashable, Any], dataset: ImageDataset) -> tuple[Fac
         known = None if share is None or pd.isna(share) else float(share)
         facts.append(Fact(words(name), text, known))
     return tuple(facts)
+
+
+def describe_carry(dataset: ImageDataset) -> str:
+    """That labels are not quite the ones of the originals, where that is so; ends in a space."""
+    if dataset.manifest.lineage.get("labels_as") != "redrawn":
+        return ""
+    return "Labels are the given ones, moved to what the parent's redrawing shows of them. "
 
 
 def lost_labels(dataset: ImageDataset) -> set[str]:

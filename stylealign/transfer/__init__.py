@@ -1,6 +1,7 @@
 """Transfer: labelled parent images become a labelled data set of the child's domain."""
 
 from stylealign.transfer.calibration import Calibration, LabelCalibration, fit_calibration
+from stylealign.transfer.carried import follow_redrawing
 from stylealign.transfer.confidence import Confidence, LabelTransfer, score_confidence
 from stylealign.transfer.cycle import Cycle, LedBack, lead_back, read_cycle
 from stylealign.transfer.evidence import measure_evidence, measure_rightness
@@ -20,6 +21,7 @@ __all__ = [
     "build_table",
     "fit_calibration",
     "fit_readers",
+    "follow_redrawing",
     "lead_back",
     "measure_evidence",
     "measure_presence",
