@@ -6,8 +6,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+
+from stylealign.data.dataset import open_dataset
 
 from .conftest import (
     STAGES,
@@ -86,6 +89,18 @@ def test_a_label_that_no_cat_has_is_listed_with_its_verdict(finished):
     assert figures["hair_color"]["gap_closed"] is None
     assert "real images of the child have no such label" in figures["hair_color"]["reason"]
     assert figures["hair_color"]["transferable"] is verdicts["hair_color"]["transferable"]
+
+
+def test_labels_follow_the_redrawing_and_the_card_says_so(finished):
+    carried = open_dataset(finished / "artifacts/transfer/cats")
+    table = carried.table()
+    given = open_dataset(finished / "artifacts/prepare/people").labels().loc[table["parent_id"]]
+    yaw, smile = table["label.yaw"].to_numpy(), table["label.smile"].to_numpy()
+
+    assert carried.manifest.lineage["labels_as"] == "redrawn"
+    assert "redrawn" in (finished / "artifacts/transfer/cats/README.md").read_text()
+    assert np.abs(yaw - given["yaw"].to_numpy()).max() > 0
+    assert given["smile"].min() <= smile.min() <= smile.max() <= given["smile"].max()
 
 
 def test_the_child_is_registered_as_challenger(finished):
