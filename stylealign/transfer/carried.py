@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from stylealign.data.encoding import decode_labels, encode_labels
+from stylealign.data.encoding import EncodedLabels, decode_labels, encode_labels
 from stylealign.data.labels import LabelSchema, LabelSpec
-from stylealign.transfer.evidence import require_transferable
+from stylealign.transfer.evidence import column_of, require_transferable
 
 
 def follow_redrawing(
@@ -26,11 +26,21 @@ def follow_redrawing(
     Raises: DataError if a label is of a type that cannot be carried over.
     """
     require_transferable(schema)
-    own, before, after = (encode_labels(table, schema) for table in (given, original, redrawn))
+    own, before, after = (_encode(table, schema) for table in (given, original, redrawn))
     moved = {
         name: _move(own[name], before[name], after[name], spec) for name, spec in schema.items()
     }
     return decode_labels(moved, schema)
+
+
+def _encode(table: pd.DataFrame, schema: LabelSchema) -> EncodedLabels:
+    """Labels as arrays; numbers in full, so that one which does not move stays what it was."""
+    numbers = {
+        name: column_of(table, name).to_numpy(np.float64, na_value=np.nan)
+        for name, spec in schema.items()
+        if spec.type == "continuous"
+    }
+    return encode_labels(table, schema) | numbers
 
 
 def _move(
@@ -42,8 +52,8 @@ def _move(
     if spec.type == "continuous":
         if np.isnan(given).all():
             return given
-        return (given + after - before).clip(np.nanmin(given), np.nanmax(given))
+        return (given + (after - before)).clip(np.nanmin(given), np.nanmax(given))
     if spec.type == "ordinal":
         is_known = given >= 0
-        return np.where(is_known, (given + after - before).clip(0, len(spec.values) - 1), given)
+        return np.where(is_known, (given + (after - before)).clip(0, len(spec.values) - 1), given)
     return np.where(before == given, after, given)
