@@ -43,12 +43,7 @@ def _encode(table: pd.DataFrame, schema: LabelSchema) -> EncodedLabels:
     return encode_labels(table, schema) | numbers
 
 
-def _move(
-    given: np.ndarray,
-    before: np.ndarray,
-    after: np.ndarray,
-    spec: LabelSpec,
-) -> np.ndarray:
+def _move(given: np.ndarray, before: np.ndarray, after: np.ndarray, spec: LabelSpec) -> np.ndarray:
     if spec.type == "continuous":
         if np.isnan(given).all():
             return given
