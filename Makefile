@@ -23,13 +23,14 @@ $(STAMP): constraints.txt pyproject.toml
 demo: $(STAMP)  ## Run the whole pipeline on the shipped parent and the procedural domains, in minutes.
 	$(BIN)/stylealign demo
 
-results: $(STAMP)  ## The longer runs behind every figure in the docs: many hours, resumable.
+results: $(STAMP)  ## The longer runs behind docs/results.md: the first 33 minutes, all about 7 hours, resumable.
 	$(BIN)/python -m benchmarks.results
 	$(BIN)/python -m benchmarks.recipes
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images.yaml
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_shot.yaml
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/control.yaml --seeds 1
-	$(BIN)/python -m benchmarks.kept_snapshot
+	$(BIN)/python -m benchmarks.recipes --settings benchmarks/with_correspondence.yaml --seeds 1
+	$(BIN)/python -m benchmarks.kept_snapshot --total-kimg 40
 	@echo "figures: build/results/metrics/*.json, report: build/results/artifacts/report/index.html,"
 	@echo "tables of recipes: printed above, runs in build/recipes/"
 
@@ -40,7 +41,7 @@ bench: $(STAMP)  ## Time the networks against peers: make bench PEERS=DIR, a fol
 test: $(STAMP)  ## The quick suite: laws, golden data, one real pass of each flow.
 	$(BIN)/python -m pytest
 
-test-slow: $(STAMP)  ## The slow suite: schedules, kill tests, Ray, long runs.
+test-slow: $(STAMP)  ## The slow suite: schedules, kill tests, several processes, long runs.
 	$(BIN)/python -m pytest -m "slow and not gpu and not network" --timeout 1800
 
 lint: $(STAMP)  ## Style, types, layers, spelling.

@@ -1,8 +1,9 @@
 """The `stylealign` command: one word per thing to do, and help that teaches."""
 
+import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -24,6 +25,12 @@ Start one with `stylealign init DIR`, edit `params.yaml`, then `dvc repro`:
 only what a change touches runs again.
 """,
 )
+
+UNUSABLE_PLACE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST,
+    errno.ENOTDIR, errno.EISDIR,
+)  # fmt: skip
+"""What a full disk, a read-only one, permissions, and a file in a folder's place come to."""
 
 MAKE, KEEP = "Run the pipeline", "Look after a project"
 
@@ -166,9 +173,21 @@ def main() -> None:
         Console(stderr=True).print(str(stop), highlight=False, soft_wrap=True)
         sys.exit(130)
     except StyleAlignError as error:
-        message = f"[bold red]error:[/] {escape(str(error))}"
-        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        refuse(str(error))
+    except OSError as error:
+        if error.errno not in UNUSABLE_PLACE:
+            raise
+        refuse(
+            f"{error.filename or 'a file'} cannot be used ({error.strerror}): make room, or mend "
+            "the path or its permissions, and run the command again; what is finished is kept"
+        )
+
+
+def refuse(message: str) -> NoReturn:
+    """Say what the user can mend, and end."""
+    said = f"[bold red]error:[/] {escape(message)}"
+    Console(stderr=True).print(said, highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
@@ -55,10 +55,6 @@ def check_versions(_root: Path) -> Iterator[Finding]:
         is_well = numbers(low) <= numbers(seen) < numbers(high)
         mend = f"pip install -c constraints.txt {package}: needs {low} up to, not including, {high}"
         yield Finding(package, is_well, seen, mend)
-    try:
-        yield Finding("ray", True, version("ray"))
-    except PackageNotFoundError:
-        yield Finding("ray", True, "not installed; `pip install stylealign[ray]` for many GPUs")
 
 
 def check_devices(_root: Path) -> Iterator[Finding]:
@@ -88,11 +84,13 @@ def check_project(root: Path) -> Iterator[Finding]:
         return
     yield Finding("params.yaml", True, f"project {params.project.name!r}")
     parent = root / params.train_parent.model
-    is_there = parent.exists() or str(params.train_parent.model).startswith("models:")
-    yield Finding(
-        "parent model", is_there, str(params.train_parent.model), "put it there, or train it: "
-        "`dvc unfreeze train_parent`"
-    )  # fmt: skip
+    if parent.exists() or str(params.train_parent.model).startswith("models:"):
+        yield Finding("parent model", True, str(params.train_parent.model))
+    elif params.train_parent.recipe is not None:
+        yield Finding("parent model", True, "not there yet: `dvc repro` trains it")
+    else:
+        mend = "put a checkpoint there, or add architecture and recipe to train_parent"
+        yield Finding("parent model", False, f"{params.train_parent.model} is missing", mend)
 
 
 def check_stores(root: Path) -> Iterator[Finding]:

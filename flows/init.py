@@ -202,6 +202,6 @@ def next_steps(folder: Path, plan: ProjectPlan) -> str:
     edit = (
         "edit params.yaml"
         if plan.own.children
-        else "put your images under data/raw/, edit params.yaml"
+        else "put your images under data/raw/NAME, `dvc add data/raw/NAME`, edit params.yaml"
     )
     return "\n".join([*lines, "Next:", f"  cd {folder}", f"  {edit}", "  dvc repro"])

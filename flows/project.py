@@ -22,7 +22,6 @@ _QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Telemetry off, and no chatter between the stages; the server keeps the full log."""
 

@@ -17,8 +17,11 @@ from flows.run import FIGURES, require_repository
 from stylealign.errors import StyleAlignError
 from stylealign.params import RefreshParams, load_params
 
-TRACKED = ("dvc.lock", "metrics", "data")
-"""What a run changes in git: the lock of the stages, the metrics, the .dvc files of raw data."""
+RESULTS = ("dvc.lock", "metrics", "data")
+"""Where git sees what a run changes: the lock of the stages, the metrics, raw data."""
+
+ADDED = ("dvc.lock", "metrics", ":(glob)data/**/*.dvc", ":(glob)data/**/.gitignore")
+"""What git takes up that it did not know: of raw data what stands for it, never the data."""
 
 MAX_NAMED = 10
 """Changes that the state of a run names one by one."""
@@ -35,9 +38,9 @@ def refresh(project: Path | None = None) -> State:
     params = load_params(root / "params.yaml")
     require_repository(root)
     with project_lock(root):
-        stale = list_stale(root)
+        stale = list_stale(root, params.refresh)
         if not stale:
-            return Completed(name="Skipped", message="nothing changed since the last run")
+            return end_clean(root, params.refresh)
         rerun = rerun_stale(root)
         require_quality(root)
         kept = keep_results(root, params.refresh)
@@ -45,13 +48,40 @@ def refresh(project: Path | None = None) -> State:
     return Completed(message=f"changed: {changed}; reran {', '.join(rerun) or 'nothing'}; {kept}")
 
 
+def end_clean(root: Path, params: RefreshParams) -> State:
+    """Nothing is stale: push what an earlier run could not, else skip.
+
+    Raises: StyleAlignError if results that stay uncommitted by choice are not good enough.
+    """
+    if not params.commit and (root / FIGURES).exists():
+        require_quality(root)
+    if params.push and list_unpushed(root):
+        push_results(root)
+        return Completed(message="nothing changed; pushed what an earlier run could not push")
+    return Completed(name="Skipped", message="nothing changed since the last run")
+
+
 @task(cache_policy=NO_CACHE)
-def list_stale(root: Path) -> list[str]:
+def list_stale(root: Path, params: RefreshParams) -> list[str]:
     """Stages and raw data that `dvc status` calls changed, and results not yet committed."""
     changed = list(json.loads(run_command([sys.executable, "-m", "dvc", "status", "--json"], root)))
-    present = [name for name in TRACKED if (root / name).exists()]
-    pending = run_command(["git", "status", "--porcelain", "--", *present], root)
-    return changed + [line[3:] for line in pending.splitlines() if line]
+    return changed + list_uncommitted(root) if params.commit else changed
+
+
+def list_uncommitted(root: Path) -> list[str]:
+    """Results that differ from the last commit, or are new."""
+    known = run_command(["git", "diff", "--name-only", "-z", "HEAD", "--", *RESULTS], root)
+    listed = ["git", "ls-files", "--others", "--exclude-standard", "-z", "--", *ADDED]
+    return [name for name in (known + run_command(listed, root)).split("\0") if name]
+
+
+@task(cache_policy=NO_CACHE)
+def list_unpushed(root: Path) -> list[str]:
+    """Commits that the git remote does not have.
+
+    Raises: StyleAlignError if the branch has no upstream to push to.
+    """
+    return run_command(["git", "rev-list", "@{upstream}..HEAD"], root).split()
 
 
 @task(cache_policy=NO_CACHE)
@@ -87,12 +117,12 @@ def keep_results(root: Path, params: RefreshParams) -> str:
     """Commit the new version, and push data and commit where params say so."""
     if not params.commit:
         return "not committed, as refresh.commit is false"
-    present = [name for name in TRACKED if (root / name).exists()]
-    run_command(["git", "add", "--", *present], root)
-    if not run_command(["git", "diff", "--cached", "--name-only", "--", *present], root):
+    names = list_uncommitted(root)
+    if not names:
         return "results are those of the last commit"
+    run_command(["git", "add", "--", *names], root)
     message = "Refresh: new data, new results"
-    run_command(["git", "commit", "--quiet", "--message", message, "--", *present], root)
+    run_command(["git", "commit", "--quiet", "--message", message, "--", *names], root)
     if params.push:
         push_results(root)
     return "committed " + run_command(["git", "rev-parse", "--short", "HEAD"], root).strip()

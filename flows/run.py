@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -151,15 +152,18 @@ def show_headline(root: Path) -> None:
         console.print(f"report: {root / REPORT}", soft_wrap=True)
 
 
-def headline_table(child: str, labels: dict[str, dict[str, float | str | None]]) -> Table:
-    """One row per label: the three arms and the share of the gap that is closed."""
+def headline_table(child: str, labels: dict[str, dict[str, Any]]) -> Table:
+    """One row per label: the three arms, the share of the gap that is closed, the verdict."""
     table = Table(title=f"labels carried to {child}")
     columns = ("label", "source_only", "transfer", "oracle", "gap_closed", "low", "high")
     for column in columns:
         is_name = column == "label"
         heading = column.replace("_", " ")
         table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name)
+    table.add_column("transferable", no_wrap=True)
     for label, scores in labels.items():
         cells = (scores.get(column) for column in columns[1:])
-        table.add_row(label, *(f"{x:.3f}" if isinstance(x, int | float) else "-" for x in cells))
+        numbers = (f"{x:.3f}" if isinstance(x, int | float) else "-" for x in cells)
+        verdict = "yes" if scores["transferable"] else "no"
+        table.add_row(label, *numbers, f"{verdict} (control)" if scores.get("control") else verdict)
     return table

@@ -1,4 +1,4 @@
-"""One Prefect server per pipeline run: on loopback, inside the project, gone with its owner."""
+"""One Prefect server per project: on loopback, gone with the last command that needs it."""
 
 import argparse
 import json
@@ -19,6 +19,8 @@ from flows.project import STATE
 from stylealign.errors import StyleAlignError
 
 START_TIMEOUT_SEC = 180
+CLOCK_SHIFT_SEC = 10
+"""By how much the time at which a process began may seem to move when the clock is set."""
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ash", "ksh"}
 
 _SCHEDULING = (
@@ -39,14 +41,21 @@ def start_server(
 
     Returns at once, so that the caller can import its heavy packages while the server comes up;
     `wait_for_server` follows. The owner is the command the user typed: `dvc repro` where a stage
-    was started by DVC, this process otherwise. All stages of one `dvc repro` share one server,
-    and it ends with them. Port 0 = a free one. A server with pages also keeps schedules.
+    was started by DVC, this process otherwise. All stages of one `dvc repro` share one server;
+    it ends with the last of its owners. Port 0 = a free one. A server with pages also keeps
+    schedules.
+
+    Raises: StyleAlignError if the port is taken, or pages are asked of a server without them.
     """
     if os.environ.get("PREFECT_API_URL"):
         return os.environ["PREFECT_API_URL"]
-    with FileLock(root / STATE / "server.lock"):
-        known = _living(root)
-        url = known["url"] if known else _start(root, owner or _owner(), port, has_ui)
+    owner = owner or _owner()
+    with _server_lock(root):
+        known = _read_record(root)
+        if known is not None and _serves(known):
+            url = _join(root, known, owner, has_ui)
+        else:
+            url = _start(root, owner, port, has_ui)
     os.environ["PREFECT_API_URL"] = url
     return url
 
@@ -59,8 +68,13 @@ def wait_for_server(root: Path) -> None:
     url, log = os.environ["PREFECT_API_URL"], root / STATE / "server.log"
     deadline = time.monotonic() + START_TIMEOUT_SEC
     while not _is_healthy(url):
-        known = _living(root)
-        if time.monotonic() > deadline or known is None or known["url"] != url:
+        known = _read_record(root)
+        if known is None or known["url"] != url:
+            raise StyleAlignError(
+                f"the Prefect server that PREFECT_API_URL names does not answer at {url}: "
+                "start it, or unset the variable to work with one of the project's own"
+            )
+        if time.monotonic() > deadline or not _serves(known):
             last = log.read_text("utf-8", errors="replace").strip().splitlines() or ["no output"]
             raise StyleAlignError(f"the Prefect server did not start ({last[-1]}): see {log}")
         time.sleep(0.1)
@@ -84,8 +98,8 @@ def require_port(port: int) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise StyleAlignError(
-                f"port {port} is taken on this machine: choose another with --port, "
-                "or leave it out to get a free one"
+                f"port {port} is taken on this machine: choose another, "
+                "or leave the option out to get a free one"
             ) from None
     return port
 
@@ -100,27 +114,63 @@ def _owner() -> int:
     return process.pid
 
 
-def _living(root: Path) -> dict[str, Any] | None:
-    """The record of the server, if its process and its owner still run."""
+def _server_lock(root: Path) -> FileLock:
+    """Held by who starts or joins the server, and by the server while it decides to end."""
+    return FileLock(root / STATE / "server.lock")
+
+
+def _read_record(root: Path) -> dict[str, Any] | None:
+    """What is known of the newest server of the project, whether it still runs or not."""
     try:
-        known = json.loads((root / STATE / "server.json").read_text("utf-8"))
+        return json.loads((root / STATE / "server.json").read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return known if _runs(known["pid"]) and _runs(known["owner"]) else None
 
 
-def _runs(pid: int) -> bool:
+def _write_record(root: Path, record: dict[str, Any]) -> None:
+    (root / STATE / "server.json").write_text(json.dumps(record), "utf-8")
+
+
+def _serves(record: dict[str, Any]) -> bool:
+    """Whether the server and one of its owners still run."""
+    return _runs(record["server"]) and any(map(_runs, record["owners"]))
+
+
+def _identify(pid: int) -> list[float]:
+    """A process by its id and the time at which it began, since ids are used again."""
+    return [pid, psutil.Process(pid).create_time()]
+
+
+def _runs(identity: list[float]) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(int(identity[0]))
+        is_same = abs(process.create_time() - identity[1]) < CLOCK_SHIFT_SEC
+        return is_same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _join(root: Path, record: dict[str, Any], owner: int, has_ui: bool) -> str:
+    """Let a running server serve one more owner.
+
+    Raises: StyleAlignError if it lacks the pages and the schedule that are asked for.
+    """
+    if has_ui and not record["has_ui"]:
+        raise StyleAlignError(
+            f"a pipeline is at work in {str(root)!r}, and its server has neither pages nor a "
+            "schedule: wait until it has ended, or start this command before the next one"
+        )
+    if _identify(owner) not in record["owners"]:
+        record["owners"].append(_identify(owner))
+        _write_record(root, record)
+    return record["url"]
 
 
 def _start(root: Path, owner: int, port: int, has_ui: bool) -> str:
     port = require_port(port) if port else free_port()
     url = f"http://127.0.0.1:{port}/api"
     settings = {"PREFECT_API_URL": url} | ({} if has_ui else _SHORT_LIVED)
-    command = [sys.executable, "-m", "flows.server", "--port", str(port), "--owner", str(owner)]
+    command = [sys.executable, "-m", "flows.server", "--port", str(port), "--root", str(root)]
     with (root / STATE / "server.log").open("wb") as output:
         # a session of its own: Ctrl-C goes to the stage, which still wants to report its end
         server = subprocess.Popen(
@@ -131,8 +181,8 @@ def _start(root: Path, owner: int, port: int, has_ui: bool) -> str:
             env=os.environ | settings,
             start_new_session=True,
         )
-    record = {"pid": server.pid, "owner": owner, "url": url}
-    (root / STATE / "server.json").write_text(json.dumps(record), "utf-8")
+    identities = {"server": _identify(server.pid), "owners": [_identify(owner)]}
+    _write_record(root, identities | {"url": url, "has_ui": has_ui})
     return url
 
 
@@ -144,8 +194,8 @@ def _is_healthy(url: str) -> bool:
         return False
 
 
-def serve_for(port: int, owner: int) -> None:
-    """Serve the API until the owner's process has ended."""
+def serve_owners(root: Path, port: int) -> None:
+    """Serve the API until the last owner's process has ended."""
     import threading
 
     import uvicorn
@@ -153,7 +203,7 @@ def serve_for(port: int, owner: int) -> None:
 
     from flows.recovery import recovering
 
-    owning, app = psutil.Process(owner), create_app()
+    app = create_app()
     app.router.lifespan_context = recovering(app.router.lifespan_context)
     server = uvicorn.Server(
         uvicorn.Config(
@@ -165,18 +215,27 @@ def serve_for(port: int, owner: int) -> None:
         )
     )
 
-    def leave_with_owner() -> None:
-        while owning.is_running() and owning.status() != psutil.STATUS_ZOMBIE:
+    def leave_with_owners() -> None:
+        while _is_needed(root):
             time.sleep(0.5)
         server.should_exit = True
 
-    threading.Thread(target=leave_with_owner, daemon=True).start()
+    threading.Thread(target=leave_with_owners, daemon=True).start()
     server.run()
+
+
+def _is_needed(root: Path) -> bool:
+    """Whether an owner of this process still runs; if none does, nobody can join it any more."""
+    with _server_lock(root):
+        record = _read_record(root)
+        if record is None or int(record["server"][0]) != os.getpid():
+            return False
+        return any(map(_runs, record["owners"]))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--owner", type=int, required=True)
+    parser.add_argument("--root", type=Path, required=True)
     arguments = parser.parse_args()
-    serve_for(arguments.port, arguments.owner)
+    serve_owners(arguments.root, arguments.port)

@@ -6,10 +6,10 @@ from prefect import flow
 
 from stylealign.params import Params
 from tasks.devices import choose_device, compute
-from tasks.layout import artifact, training_images
+from tasks.layout import artifact, snapshot_folder, training_images
 from tasks.records import recorded
 from tasks.registry import register_challenger, resolve_model
-from tasks.training import fine_tune
+from tasks.training import drop_snapshots, fine_tune
 
 
 @flow(name="train_child")
@@ -25,4 +25,5 @@ def train_child(params: Params, name: str) -> Path:
         with compute(params.project.num_threads):
             fine_tune(name, parent, images, section, params.standing, folder, device, record)
         register_challenger(name, folder)
+        drop_snapshots(name, snapshot_folder())
     return folder

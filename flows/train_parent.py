@@ -8,7 +8,7 @@ from stylealign.params import Params
 from tasks.devices import choose_device, compute
 from tasks.layout import snapshot_folder, training_images
 from tasks.records import recorded
-from tasks.training import train_from_scratch
+from tasks.training import drop_snapshots, train_from_scratch
 
 
 @flow(name="train_parent")
@@ -16,7 +16,8 @@ def train_parent(params: Params) -> Path:
     """Train the parent from scratch on its own domain."""
     section = params.train_parent
     images, device = training_images(section), choose_device(params.project.device)
-    with recorded("train_parent", "", section, {"training": images}) as record:  # noqa: SIM117
+    with recorded("train_parent", "", section, {"training": images}) as record:
         with compute(params.project.num_threads):
             train_from_scratch(section, images, snapshot_folder(), device, record)
+        drop_snapshots(section.dataset, snapshot_folder())
     return Path(section.model)

@@ -55,7 +55,6 @@ def plan_codes(params: InvertParams, model: Path, images: Path, folder: Path) ->
         model=open_model(model, "cpu").config.id,
         params=params.model_dump(mode="json", exclude=WORK_ONLY),
         resolution=dataset.resolution,
-        alignment=dataset.manifest.alignment,
     )
     return plan_shards(folder, rows, fingerprint=made_by, shard_size=params.shard_size)
 
@@ -66,6 +65,7 @@ def prepare_encoder(
 ) -> Path | None:
     """The encoder that guesses where each descent starts, fitted unless it lies there already."""
     if not params.encoder_kimg:
+        drop_encoders(folder)
         return None
     network = open_model(model, device)
     key = fingerprint(
@@ -76,12 +76,17 @@ def prepare_encoder(
         seed=params.seed,
     )
     place = folder / f"encoder-{key[:16]}"
-    for stale in set(folder.glob("encoder-*")) - {place}:
-        shutil.rmtree(stale)
+    drop_encoders(folder, but=place)
     if not (place / "config.json").exists():
         with compute(num_threads):
             train_encoder(network, params, f"encoder of {folder.name}").save(place)
     return place
+
+
+def drop_encoders(folder: Path, but: Path | None = None) -> None:
+    """Remove the encoders of other models and params from a folder of codes."""
+    for stale in set(folder.glob("encoder-*")) - {but}:
+        shutil.rmtree(stale)
 
 
 def train_encoder(network: Model, params: InvertParams, description: str) -> Encoder:
@@ -158,7 +163,7 @@ def finish_codes(plan: ShardPlan, model: Path, images: Path, metrics: Path) -> d
 
 
 def choose_rows(dataset: ImageDataset, params: InvertParams) -> pd.DataFrame:
-    """Id, split and hash of the images to invert: the first so many of each split.
+    """Id, split and image hash of what is inverted: the first so many of each split.
 
     Raises: DataError if no image is left.
     """
@@ -171,7 +176,7 @@ def choose_rows(dataset: ImageDataset, params: InvertParams) -> pd.DataFrame:
             f"no image of {str(dataset.folder)!r} is in the splits {list(params.splits)!r}: "
             f"it has {dataset.manifest.counts}"
         )
-    return chosen[["id", "split"]].assign(sha256=chosen["source_sha256"])
+    return chosen[["id", "split"]].assign(sha256=dataset.image_hashes(chosen["id"].tolist()))
 
 
 def codes_table(shard: Shard, found: Inversion, model_id: str) -> pa.Table:

@@ -31,6 +31,8 @@ from tasks.standings import STANDINGS_FILE, Standings
 from tasks.watching import Watch
 
 HISTORY_FILE = "history.json"
+KEY_DIGITS = 16
+"""Length of what stands for everything that a training depends on in the names of its snapshots."""
 CHANNELS = 3
 """Colours of the images in a prepared data set."""
 
@@ -212,16 +214,24 @@ def follow_training(
 
 
 def finish_training(run: Run, folder: Path, tables: Mapping[str, object]) -> ModelConfig:
-    """Save the model, its history and more tables by file name; drop the snapshots, which are done.
+    """Save the model, its history and more tables by file name.
 
     Returns the config as saved.
     """
     config = save_model(run.training.model, folder)
     for name, table in {HISTORY_FILE: run.training.history, **tables}.items():
         (folder / name).write_text(json.dumps(table, indent=1) + "\n", "utf-8")
-    for path in run.snapshot.parent.glob(f"{run.name}-*.safetensors"):
-        path.unlink()
     return config
+
+
+@task(cache_policy=NO_CACHE)
+def drop_snapshots(name: str, snapshots: Path) -> None:
+    """Remove the snapshots of a model that is finished, of earlier recipes too.
+
+    Not before all that follows the training is done: until then a killed stage starts from them.
+    """
+    for path in snapshots.glob(f"{name}-{'[0-9a-f]' * KEY_DIGITS}@*.safetensors"):
+        path.unlink()
 
 
 def classes_of(dataset: ImageDataset, recipe: Recipe) -> Classes | None:
@@ -271,4 +281,4 @@ def snapshot_key(recipe: Recipe, *others: object) -> str:
     text = json.dumps(
         [recipe.model_dump(mode="json", exclude=FREE_FIELDS), *others], sort_keys=True
     )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]

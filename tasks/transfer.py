@@ -66,10 +66,17 @@ def fit_instruments(
             description="reader of the parent's domain",
         ).save(places.instruments / "reader")
         settings = invert.model_copy(update={"encoder_kimg": params.encoder_kimg})
-        network = open_model(places.child, device)
-        train_encoder(network, settings, "encoder of the child").save(
-            places.instruments / "encoder"
-        )
+        for whose, folder in missing_encoders(places).items():
+            network = open_model(places.models[whose == "child"], device)
+            train_encoder(network, settings, f"encoder of the {whose}").save(folder)
+
+
+def missing_encoders(places: ChildPlaces) -> dict[str, Path]:
+    """Where encoders go that are yet to fit: the child's, the parent's if `invert` fitted none."""
+    missing = {"child": places.instruments / "encoder"}
+    if not any(places.codes.glob("encoder-*")):
+        missing["parent"] = places.instruments / "parent_encoder"
+    return missing
 
 
 @task(cache_policy=NO_CACHE)
@@ -130,7 +137,7 @@ def judge_labels(
     given = carried_along(moved, carried)
     parent, child = (open_model(path, device) for path in places.models)
     reader = load_reader(places.instruments / "reader")
-    guess = parent_encoder(places.codes, parent)
+    guess = parent_encoder(places, parent)
     calibration = calibrate(params, places, carried, parent, guess, reader)
     cycle = read_cycle(
         moved.images(), child, parent, load_encoder(places.instruments / "encoder", child), reader,
@@ -216,10 +223,10 @@ def redraw(rows: pd.DataFrame, parent: Model, batch_size: int) -> PixelBatch:
     return to_uint8(translate(latents, parent, batch_size=batch_size))
 
 
-def parent_encoder(codes: Path, parent: Model) -> Encoder:
-    """The encoder that the inversion started from."""
-    (folder,) = codes.glob("encoder-*")
-    return load_encoder(folder, parent)
+def parent_encoder(places: ChildPlaces, parent: Model) -> Encoder:
+    """The encoder that the inversion started from, or the one that was fitted in its stead."""
+    found = [*places.codes.glob("encoder-*"), places.instruments / "parent_encoder"]
+    return load_encoder(found[0], parent)
 
 
 def write_set(

@@ -1,5 +1,6 @@
 """A finished image data set: its table, its labels and its images by id or position."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,6 +92,23 @@ class ImageDataset:
         positions = self._as_positions(ids_or_positions)
         side = self.resolution
         images = np.empty((len(positions), side, side, 3), np.uint8)
+        for place, data in self._encoded(positions):
+            images[place] = decode(data)
+        return images
+
+    def image_hashes(self, ids: Sequence[str]) -> list[str]:
+        """SHA-256 of each encoded image: what changes when anything that is seen of it does.
+
+        Raises: DataError if an id is unknown or a shard is damaged.
+        """
+        hashes = {
+            place: hashlib.sha256(data).hexdigest()
+            for place, data in self._encoded(self.positions(ids))
+        }
+        return [hashes[place] for place in range(len(ids))]
+
+    def _encoded(self, positions: np.ndarray) -> Iterator[tuple[int, bytes]]:
+        """Place among those asked for and file of each image, shard by shard."""
         rows = self._rows.iloc[positions]
         shards, numbers = rows["shard"].to_numpy(), rows["row"].to_numpy()
         for shard in np.unique(shards):
@@ -98,9 +116,8 @@ class ImageDataset:
             path = self.folder / self.manifest.shards[shard].file
             column = read_shard(path, [IMAGE_COLUMN]).column(IMAGE_COLUMN)
             cells = column.take(pa.array(numbers[wanted])).to_pylist()
-            for place, cell in zip(wanted, cells, strict=True):
-                images[place] = decode(cell["bytes"])
-        return images
+            for place, cell in zip(wanted.tolist(), cells, strict=True):
+                yield place, cell["bytes"]
 
     def batches(
         self, batch_size: int, split: str | None = None

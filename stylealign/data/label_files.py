@@ -72,6 +72,7 @@ def _read_table(path: Path) -> pd.DataFrame:
             lines = path.read_text(encoding="utf-8").splitlines()
             return pd.DataFrame([json.loads(line) for line in lines if line.strip()])
         case ".parquet":
-            return pq.read_table(path, page_checksum_verification=True).to_pandas()
+            table = pq.read_table(path, page_checksum_verification=True)
+            return table.to_pandas(ignore_metadata=True)  # an index of pandas is a column too
         case suffix:
             raise ValueError(f"unknown suffix {suffix!r}; expected .csv, .jsonl or .parquet")

@@ -141,14 +141,17 @@ def _splits(
     fractions: Mapping[str, float],
     seed: int,
 ) -> list[str]:
+    drawn = assign_splits(groups, fractions, seed=seed)
     if column is None:
-        return assign_splits(groups, fractions, seed=seed)
-    splits = [str(cell) for cell in _raw_column(found, column)]
-    for image_id, split in zip(found.records["id"], splits, strict=True):
-        if split not in SPLITS:
+        return drawn
+    cells = ["" if pd.isna(cell) else str(cell).strip() for cell in _raw_column(found, column)]
+    for image_id, split in zip(found.records["id"], cells, strict=True):
+        if split not in ("", *SPLITS):
             message = f"split column {column!r} holds {split!r} for id {image_id!r}; expected one "
-            raise DataError(message + f"of {list(SPLITS)!r}")
-    return splits
+            raise DataError(message + f"of {list(SPLITS)!r}, or nothing to have one drawn")
+    of_group = {group: split for group, split in zip(groups, cells, strict=True) if split}
+    rest = [of_group.get(group, split) for group, split in zip(groups, drawn, strict=True)]
+    return [split or other for split, other in zip(cells, rest, strict=True)]
 
 
 def _raw_column(found: Scan, column: str) -> list[Any]:

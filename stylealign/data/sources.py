@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stylealign.data.folders import REJECTED_FILE
 from stylealign.data.label_files import read_label_file
 from stylealign.data.procedural import Domain, draw_attributes, render
 from stylealign.errors import DataError
@@ -65,7 +66,7 @@ def open_source(
     source: FolderSource | ZipSource | ParquetSource
     if path.suffix.lower() == ".zip":
         source = ZipSource(path, table)
-    elif path.suffix.lower() == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))):
+    elif path.suffix.lower() == ".parquet" or (path.is_dir() and _image_tables(path)):
         source = ParquetSource(path, table, id_column=id_column)
     elif path.is_dir():
         source = FolderSource(path, table)
@@ -150,7 +151,7 @@ class ParquetSource:
         self, path: Path, labels: pd.DataFrame | None = None, *, id_column: str | None = None
     ) -> None:
         self.name = f"parquet:{path.name}"
-        paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        paths = _image_tables(path) if path.is_dir() else [path]
         try:
             self.files = [pq.ParquetFile(file, page_checksum_verification=True) for file in paths]
         except (OSError, pa.ArrowException) as error:
@@ -193,7 +194,7 @@ class ParquetSource:
         names = [name for name in self.files[0].schema_arrow.names if name != self.image_column]
         try:
             tables = [file.read(columns=names) for file in self.files]
-            return pa.concat_tables(tables).to_pandas()
+            return pa.concat_tables(tables).to_pandas(ignore_metadata=True)
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"Parquet files of {str(path)!r} do not agree: {error}") from error
 
@@ -226,6 +227,11 @@ class ProceduralSource:
             images = render(self.domain, rows, self.resolution)
             self._loaded = (chunk, [encode_png(image) for image in images])
         return self._loaded[1][row]
+
+
+def _image_tables(folder: Path) -> list[Path]:
+    """Parquet files of a folder, without the list of rejects that our own data sets have."""
+    return sorted(path for path in folder.glob("*.parquet") if path.name != REJECTED_FILE)
 
 
 def _refuse_escape(member: str, path: Path) -> None:

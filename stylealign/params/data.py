@@ -65,7 +65,7 @@ class PrepareParams(Section):
     group_column: str | None = None
     """Column whose equal values stay in one split (identity, scene); None = near-duplicates."""
     split_column: str | None = None
-    """Column that holds the split of each row; None = dealt by `split` and `seed`."""
+    """Column that holds the split of each row; dealt by `split` and `seed` where it holds none."""
 
     resolution: int = Field(ge=8, le=1024)
     """Side of the square images, a power of two; in pixels."""

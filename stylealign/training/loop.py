@@ -105,7 +105,7 @@ def _train_to_tick(
         for name, value in train_step(training, real, c).items():
             pending[name].append(value)
     newest = window.close(training)
-    means = [torch.stack(values).mean() for values in pending.values()]
+    means = [torch.stack(values).mean().to(device) for values in pending.values()]
     averaged = training.split.average_all(means)
     losses = {name: value.item() for name, value in zip(pending, averaged, strict=True)}
     norms = {name: losses.pop(name) for name in [*losses] if name.startswith("grad_norm")}

@@ -19,7 +19,7 @@ from stylealign.errors import DataError, ParamsError, StyleAlignError
 from stylealign.images import encode_png
 from stylealign.params import load_params
 
-from .conftest import dvc, git, tiny_parent
+from .conftest import dvc, git, stylealign, tiny_parent
 
 LABELS = ["yaw", "glasses"]
 
@@ -87,6 +87,7 @@ def test_children_and_codes_get_more_time_than_in_the_demo(made):
     assert child.d_warmup_kimg > hurried.d_warmup_kimg
     assert child.feature_weight == hurried.feature_weight  # what keeps it aligned stays
     assert own.invert.num_steps > demo.invert.num_steps
+    assert len(own.evaluate.seeds) >= 5  # what intervals are asked to rest on
 
 
 def test_dvc_watches_the_originals_and_trains_the_parent(made):
@@ -102,6 +103,24 @@ def test_dvc_watches_the_originals_and_trains_the_parent(made):
 def test_everything_is_committed_but_the_images(made):
     assert git(made, "status", "--porcelain") == ""
     assert not [name for name in git(made, "ls-files").splitlines() if name.endswith(".png")]
+
+
+def test_doctor_finds_nothing_to_mend_in_it(made):
+    examined = stylealign(made, "doctor")
+
+    assert examined.returncode == 0, examined.stdout
+    assert "trains it" in examined.stdout
+
+
+def test_doctor_says_how_to_mend_a_parent_that_is_missing(made, tmp_path):
+    tree = yaml.safe_load((made / "params.yaml").read_text())
+    del tree["train_parent"]["recipe"], tree["train_parent"]["architecture"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+
+    examined = stylealign(tmp_path, "doctor")
+
+    assert examined.returncode == 2
+    assert "put a checkpoint there" in " ".join(examined.stdout.split())
 
 
 def test_a_licence_that_nobody_gave_is_flagged(made):

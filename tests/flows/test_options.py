@@ -2,8 +2,10 @@
 
 import click
 import typer
+from rich.console import Console
 
 from flows.cli import app
+from flows.run import headline_table
 
 MODELS = {"--parent", "--child", "--out"}
 CODES = {"--space", "--steps", "--seed", "--force"}
@@ -44,3 +46,21 @@ def test_every_command_and_every_option_says_what_it_does():
         options = [param for param in command.params if param.opts[0].startswith("-")]
         silent = [param.name for param in options if not getattr(param, "help", None)]
         assert not silent, f"{name}: {silent}"
+
+
+def test_the_headline_says_what_is_transferable_and_what_is_a_control():
+    arms = {"source_only": 0.5, "transfer": 0.8, "oracle": 0.9, "gap_closed": 0.75}
+    labels = {
+        "yaw": arms | {"low": 0.7, "high": 0.8, "transferable": True},
+        "hair_color": {"transferable": False, "control": True},
+    }
+
+    console = Console(width=120)
+    with console.capture() as said:
+        console.print(headline_table("cats", labels))
+
+    yaw, hair = (line for line in said.get().splitlines() if "yaw" in line or "hair" in line)
+    assert "0.750" in yaw
+    assert yaw.rstrip(" │").endswith("yes")
+    assert hair.count("- ") == 6
+    assert "no (control)" in hair

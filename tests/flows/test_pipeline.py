@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,6 +19,7 @@ from .conftest import (
     dvc,
     git,
     rows,
+    run,
     small_params,
     stylealign,
     write_params,
@@ -118,11 +120,12 @@ def test_what_mlflow_keeps_lies_in_the_state_folder(finished):
 
 def test_nothing_outlives_the_run(finished):
     known = json.loads((finished / ".stylealign/server.json").read_text())
+    pid, _ = known["server"]
     deadline = time.monotonic() + 60
-    while psutil.pid_exists(known["pid"]) and time.monotonic() < deadline:
+    while psutil.pid_exists(pid) and time.monotonic() < deadline:
         time.sleep(0.5)
 
-    assert not psutil.pid_exists(known["pid"])
+    assert not psutil.pid_exists(pid)
 
 
 def test_a_second_run_and_a_commit_rerun_nothing(finished):
@@ -170,6 +173,64 @@ def test_added_images_invert_only_those(finished):
     assert added[0] == 4
     assert 0 < added[1] <= 4
     assert "stylealign run invert" in said
+
+
+def test_a_child_that_passes_the_gate_is_champion_and_draws_the_same_images(finished):
+    compare = """
+from pathlib import Path
+from flows.project import enter_project
+enter_project()
+from tasks.registry import require_same_drawing
+require_same_drawing("models:/tiny-cats@champion", Path("artifacts/train_child/cats"))
+"""
+
+    done = run(finished, sys.executable, "-c", compare)
+
+    assert done.returncode == 0, done.stderr
+    assert aliases(finished)["champion"] == aliases(finished)["challenger"]
+
+
+def test_a_child_that_the_gate_refuses_is_told_why_and_moves_no_alias(finished):
+    before = aliases(finished)
+
+    done = stylealign(finished, "run", "evaluate", "--set", "quality.max_fd_ratio=1e-9")
+
+    assert done.returncode == 0, done.stderr
+    told = "select value from model_version_tags where key = 'rejected_because'"
+    ((reason,),) = rows(finished, "mlflow.db", f"{told} and name = 'tiny-cats'")
+    assert "Fréchet distance" in reason
+    assert aliases(finished) == before
+
+
+def test_codes_may_be_found_without_an_encoder(finished):
+    without = ("--set", "invert.encoder_kimg=0")
+
+    inverted = stylealign(finished, "run", "invert", *without)
+    moved = stylealign(finished, "run", "transfer", "cats", *without)
+
+    assert inverted.returncode == 0, inverted.stderr
+    assert not [*(finished / "artifacts/invert").glob("encoder-*")]
+    assert moved.returncode == 0, moved.stderr
+    assert (finished / "artifacts/instruments/cats/parent_encoder").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named_without_a_traceback(finished):
+    (finished / "metrics").rename(finished / "kept")
+    (finished / "metrics").touch()
+
+    done = stylealign(finished, "run", "invert")
+
+    (finished / "metrics").unlink()
+    (finished / "kept").rename(finished / "metrics")
+    assert done.returncode == 2
+    assert "metrics cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def aliases(project: Path) -> dict[str, int]:
+    """Version of the tiny child that each alias names."""
+    query = "select alias, version from registered_model_aliases where name = 'tiny-cats'"
+    return dict(rows(project, "mlflow.db", query))
 
 
 def test_a_stage_that_fails_says_why_in_one_sentence(finished):

@@ -65,6 +65,15 @@ def next_end(project: Path, known: int) -> tuple[str, str, str]:
     raise AssertionError(f"no scheduled run ended, {known} were known")
 
 
+def next_change(project: Path, known: int) -> tuple[str, str, str]:
+    """As `next_end`, behind those that had looked before anything changed."""
+    kind, name, message = next_end(project, known)
+    while name == "Skipped":
+        known += 1
+        kind, name, message = next_end(project, known)
+    return kind, name, message
+
+
 def count_ends(project: Path) -> int:
     """Scheduled runs that have ended."""
     return len(rows(project, "prefect/prefect.db", ENDED))
@@ -82,10 +91,7 @@ def test_an_added_image_makes_a_new_version_that_is_committed_and_pushed(schedul
     known = count_ends(scheduled)
     add_people(scheduled, 150, 151)
 
-    kind, name, message = next_end(scheduled, known)
-    while name == "Skipped":  # it had looked before the image came
-        known += 1
-        kind, name, message = next_end(scheduled, known)
+    kind, _, message = next_change(scheduled, known)
 
     after = git(scheduled, "rev-parse", "HEAD")
     assert kind == "COMPLETED", message
@@ -93,6 +99,29 @@ def test_an_added_image_makes_a_new_version_that_is_committed_and_pushed(schedul
     assert after != before
     assert git(scheduled, "rev-parse", "@{upstream}") == after
     assert uncommitted(scheduled) == ""
+
+
+def test_what_could_not_be_pushed_is_pushed_by_a_later_run(scheduled):
+    known = count_ends(scheduled)
+    remote = git(scheduled, "remote", "get-url", "origin").strip()
+    git(scheduled, "remote", "set-url", "origin", f"{remote}-nowhere")
+    add_people(scheduled, 151, 152)
+
+    failed = next_change(scheduled, known)
+    behind = git(scheduled, "rev-parse", "@{upstream}") != git(scheduled, "rev-parse", "HEAD")
+    known = count_ends(scheduled)
+    git(scheduled, "remote", "set-url", "origin", remote)
+    mended = next_end(scheduled, known)
+    while mended[0] == "FAILED":  # it had begun before the remote was mended
+        known += 1
+        mended = next_end(scheduled, known)
+
+    assert failed[0] == "FAILED"
+    assert "`git push` failed" in failed[2]
+    assert behind
+    assert mended[0] == "COMPLETED"
+    assert "pushed what an earlier run could not push" in mended[2]
+    assert git(scheduled, "rev-parse", "@{upstream}") == git(scheduled, "rev-parse", "HEAD")
 
 
 def test_results_that_the_gate_refuses_fail_loudly_and_are_not_pushed(scheduled):
@@ -103,10 +132,7 @@ def test_results_that_the_gate_refuses_fail_loudly_and_are_not_pushed(scheduled)
     tree["quality"]["max_fd_ratio"] = 1e-6
     write_params(scheduled, tree)
 
-    kind, name, message = next_end(scheduled, known)
-    while name == "Skipped":
-        known += 1
-        kind, name, message = next_end(scheduled, known)
+    kind, _, message = next_change(scheduled, known)
 
     assert kind == "FAILED"
     assert "the quality gate refuses" in message

@@ -1,5 +1,6 @@
 """Laws of reading a data set: by id, by position, in batches, after damage."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.manifest import Manifest
 from stylealign.data.sources import open_source
 from stylealign.errors import DataError
+from stylealign.images import encode_png
 from stylealign.tensors import to_float
 
 
@@ -32,6 +34,13 @@ def test_images_come_in_the_order_asked_for(dataset: ImageDataset) -> None:
     assert (by_position == everything[positions]).all()
     assert (by_id == by_position).all()
     assert dataset.images([]).shape == (0, 16, 16, 3)
+
+
+def test_image_hashes_are_those_of_the_encoded_images(dataset: ImageDataset) -> None:
+    ids = dataset.ids()[::-3]
+    hashes = [hashlib.sha256(encode_png(image)).hexdigest() for image in dataset.images(ids)]
+
+    assert dataset.image_hashes(ids) == hashes
 
 
 def test_splits_divide_the_table(dataset: ImageDataset) -> None:

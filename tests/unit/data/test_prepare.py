@@ -283,6 +283,25 @@ def test_a_split_column_is_obeyed_and_checked(
         prepare_set(open_source(raw_folder, labels=labels), tmp_path / "b", **wrong)
 
 
+def test_a_row_without_a_split_goes_where_its_group_is_or_is_dealt(
+    raw_folder: Path, tmp_path: Path, prepare_set: Prepare
+) -> None:
+    labels = tmp_path / "labels.csv"
+    told = ["test", "", "val", "", *[""] * 16]
+    pd.read_csv(labels).assign(part=told).iloc[:18].to_csv(labels, index=False)
+
+    prepare_set(
+        open_source(raw_folder, labels=labels),
+        tmp_path / "out",
+        split_column="part",
+        group_column="person",
+        fractions={"train": 1.0},
+    )
+    splits = open_dataset(tmp_path / "out").table()["split"].tolist()
+
+    assert splits == ["test", "test", "val", "val", *["train"] * 16]
+
+
 @pytest.mark.parametrize("setting", ["group_column", "split_column"])
 def test_a_column_that_does_not_exist_is_a_data_error(
     setting: str, raw_folder: Path, tmp_path: Path, prepare_set: Prepare
@@ -309,7 +328,6 @@ def test_a_prepared_set_is_a_source_again(
     raw_folder: Path, tmp_path: Path, prepare_set: Prepare
 ) -> None:
     prepare_set(open_source(raw_folder, labels=tmp_path / "labels.csv"), tmp_path / "first")
-    (tmp_path / "first" / "rejected.parquet").unlink()
 
     prepare_set(open_source(tmp_path / "first"), tmp_path / "second")
     first, second = open_dataset(tmp_path / "first"), open_dataset(tmp_path / "second")

@@ -137,6 +137,19 @@ def test_a_label_file_reads_the_same_in_every_format(suffix: str, tmp_path: Path
     assert [float(age) for age in labels["age"]] == [3.5, 4.0]
 
 
+def test_ids_in_the_index_of_a_pandas_table_are_found(tmp_path: Path, raw_folder: Path) -> None:
+    names = pd.Index(["007", "008"], name="id")
+    cells = [path.read_bytes() for path in sorted(raw_folder.iterdir())[:2]]
+    pd.DataFrame({"image": cells, "age": [3, 4]}, index=names).to_parquet(tmp_path / "a.parquet")
+
+    source = open_source(tmp_path / "a.parquet")
+
+    assert source.ids == ["007", "008"]
+    assert read_label_file(tmp_path / "a.parquet").index.tolist() == ["007", "008"]
+    assert source.labels is not None
+    assert source.labels["age"].tolist() == [3, 4]
+
+
 def test_a_label_file_without_ids_names_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("who,age\na,3\n")

@@ -1,0 +1,74 @@
+"""The Prefect server of a project: who starts it, who joins it, when it ends."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from .conftest import run
+
+START = """
+import sys
+from flows.project import enter_project
+from flows.server import start_server, wait_for_server
+from stylealign.errors import StyleAlignError
+root = enter_project()
+try:
+    print(start_server(root, int(sys.argv[1]), has_ui=sys.argv[2] == "pages"))
+    wait_for_server(root)
+except StyleAlignError as error:
+    sys.exit(str(error))
+"""
+
+
+@contextmanager
+def command() -> Generator[subprocess.Popen[bytes]]:
+    """A command that needs the server until it is ended."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def start(root: Path, owner: subprocess.Popen[bytes], kind: str = "") -> tuple[str, str]:
+    """Have a server for a command: its address, or what was said instead."""
+    done = run(root, sys.executable, "-c", START, str(owner.pid), kind)
+    return done.stdout.strip(), done.stderr.strip()
+
+
+def server_of(root: Path) -> psutil.Process:
+    record = json.loads((root / ".stylealign/server.json").read_text())
+    return psutil.Process(int(record["server"][0]))
+
+
+def test_a_server_ends_with_the_last_command_that_needs_it(tmp_path):
+    with command() as first, command() as second:
+        url, said = start(tmp_path, first)
+        joined, _ = start(tmp_path, second)
+        _, refused = start(tmp_path, second, "pages")
+        server = server_of(tmp_path)
+        first.kill()
+        first.wait()
+        time.sleep(2)
+        outlived_first = server.is_running()
+    gone, _ = psutil.wait_procs([server], timeout=60)
+
+    assert url.startswith("http://127.0.0.1:"), said
+    assert joined == url
+    assert "its server has neither pages nor a schedule: wait until it has ended" in refused
+    assert outlived_first
+    assert gone
+
+
+def test_a_foreign_server_that_does_not_answer_is_named(tmp_path):
+    foreign = ("env", "PREFECT_API_URL=http://127.0.0.1:9/api")
+
+    done = run(tmp_path, *foreign, sys.executable, "-c", START, "1", "")
+
+    assert "PREFECT_API_URL names does not answer at http://127.0.0.1:9" in done.stderr

@@ -1,0 +1,37 @@
+"""Which codes of an earlier run stay valid."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stylealign.data.manifest import MANIFEST_FILE
+from stylealign.params import InvertParams
+from tasks.inversion import plan_codes
+
+PARAMS = InvertParams(
+    dataset="cats", max_images=None, space="w_plus", num_steps=2, learning_rate=0.1,
+    perceptual_weight=0.0, spread_weight=0.0, prior_weight=0.0, num_candidates=4, encoder_kimg=0,
+    batch_size=4, shard_size=4, min_psnr=20.0, seed=0, splits=("train", "val", "test"),
+)  # fmt: skip
+
+
+@pytest.fixture
+def images(tmp_path, prepare_cats) -> Path:
+    """Ten prepared images."""
+    return prepare_cats(tmp_path / "cats", 10)
+
+
+def planned(images: Path, models: dict[str, Path], folder: Path) -> set[str]:
+    """Keys of all shards of codes that are to be made."""
+    return {shard.key for shard in plan_codes.fn(PARAMS, models["parent"], images, folder).todo}
+
+
+def test_figures_of_the_whole_set_leave_all_codes_valid(images, models, tmp_path):
+    before = planned(images, models, tmp_path)
+
+    manifest = json.loads((images / MANIFEST_FILE).read_text())
+    manifest["alignment"] = {"residual_mean": 0.5}
+    (images / MANIFEST_FILE).write_text(json.dumps(manifest))
+
+    assert planned(images, models, tmp_path) == before != set()
