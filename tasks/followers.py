@@ -1,8 +1,9 @@
 """The processes of one training that compute beside the first, and neither record nor write."""
 
-from collections import deque
+from collections.abc import Callable
 
 import torch
+from rich.console import Console
 
 from stylealign.errors import ParamsError
 from stylealign.params import Params
@@ -25,8 +26,15 @@ def follow_first(params: Params, stage: str, name: str) -> None:
     torch.set_num_threads(params.project.num_threads)
     with joined_processes(own_device(device)) as split, stop_on_interrupt() as stop:
         run = own_run(params, stage, name, device, split)
-        ticks = train(run.training, run.batches, snapshot=run.snapshot, should_stop=stop)
-        deque(ticks, maxlen=0)
+        follow_training(run, stop)
+
+
+def follow_training(run: Run, should_stop: Callable[[], bool]) -> None:
+    """Train to the end; says with its number what this process had to adapt to."""
+    training, console = run.training, Console(stderr=True, soft_wrap=True, highlight=False)
+    for tick in train(training, run.batches, snapshot=run.snapshot, should_stop=should_stop):
+        for note in tick.notes:
+            console.print(f"process {training.split.rank}: {note}", markup=False)
 
 
 def own_run(params: Params, stage: str, name: str, device: str, split: Split) -> Run:

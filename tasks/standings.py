@@ -42,12 +42,15 @@ class Standings:
         picks = np.random.default_rng(params.seed).permutation(len(ids))[: params.num_codes]
         chosen, device = [ids[pick] for pick in sorted(picks)], str(parent.generator.w_avg.device)
         extractor = load_extractor(EXTRACTOR, resolution=params.feature_resolution)
+        classes, num = training.classes, params.num_codes
         self.codes = FixedCodes(
             parent,
             cached_features(dataset, chosen, extractor, features, device=device),
             extractor,
-            num_codes=params.num_codes,
+            num_codes=num,
             num_looked_at=params.num_looked_at,
+            c=None if classes is None else classes.of_images(dataset, chosen, num),
+            portions=training.portions,
             seed=params.seed,
         )
 

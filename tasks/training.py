@@ -113,16 +113,17 @@ def child_run(
     parent, model = load_model(parent_folder, place), load_model(parent_folder, place)
     dataset = open_images(images)
     require_images(dataset, model.config)
+    classes = classes_of(dataset, recipe)
     model.config = model.config.model_copy(
         update={
             "domain": child,
+            "class_shares": class_shares(dataset, recipe),
             "parent_id": parent.config.id,
             "root_id": parent.config.root_id or parent.config.id,
             "lineage": "trained",
             "data_hash": dataset.content_hash,
         }
     )
-    classes = classes_of(dataset, recipe)
     training = Training(model, parent.generator, recipe, split=split, classes=classes)
     settings = section.model_dump(mode="json", exclude={"recipe"}), standing.model_dump(mode="json")
     key = snapshot_key(recipe, parent.config.id, dataset.content_hash, *settings)
@@ -150,6 +151,7 @@ def parent_run(
     config = ModelConfig(
         **params.architecture.model_dump(),
         c_dim=0 if classes is None else len(classes.shares),
+        class_shares=class_shares(dataset, params.recipe),
         resolution=dataset.resolution,
         domain=params.dataset,
         data_hash=dataset.content_hash,
@@ -236,7 +238,16 @@ def drop_snapshots(name: str, snapshots: Path) -> None:
 
 def classes_of(dataset: ImageDataset, recipe: Recipe) -> Classes | None:
     """The classes that the recipe conditions the model on; None for an unconditional one."""
-    return find_classes(dataset, recipe.classes) if recipe.classes else None
+    if not recipe.classes:
+        return None
+    return find_classes(dataset, recipe.classes, mirror=recipe.mirror)
+
+
+def class_shares(dataset: ImageDataset, recipe: Recipe) -> tuple[float, ...]:
+    """How often the images themselves have each class; empty for an unconditional model."""
+    if not recipe.classes:
+        return ()
+    return tuple(find_classes(dataset, recipe.classes).shares.tolist())
 
 
 def open_images(where: Path | ShardsParams) -> ImageDataset:

@@ -17,6 +17,8 @@ from tasks.records import Record
 NUM_COLUMNS = 8
 FRAME_MS = 250
 MEGABYTE = 1e6
+MAX_TAG_CHARS = 5000
+"""MLflow takes up to 8000."""
 
 
 class Watch:
@@ -31,6 +33,7 @@ class Watch:
         self.record = record
         self.folder = snapshot.with_suffix(".pictures")
         self.num_ticks = 0
+        self.notes: list[str] = []
         rng = torch.Generator().manual_seed(training.recipe.seed)
         device = training.G_ema.w_avg.device
         self._z = torch.randn(NUM_COLUMNS, training.model.config.z_dim, generator=rng).to(device)
@@ -47,7 +50,9 @@ class Watch:
         self.record.metrics(numbers, int(tick.kimg * 1000))
         for note in tick.notes:
             say(note)
-            self.record.tag(adaptation=note)
+        if tick.notes:
+            self.notes += tick.notes
+            self.record.tag(adaptation="\n".join(self.notes)[-MAX_TAG_CHARS:])
         is_last = tick.kimg >= tick.total_kimg
         if self.num_ticks % self.training.recipe.picture_ticks == 0 or is_last:
             self.draw()
@@ -80,7 +85,10 @@ class Watch:
         return self.folder / f"samples-{self.training.kimg:010.3f}-kimg.png"
 
     def _row(self, generator: Generator) -> torch.Tensor:
-        images = generator(self._z, self._c, noise="const")
+        def drawn(rows: slice) -> torch.Tensor:
+            return generator(self._z[rows], None if self._c is None else self._c[rows])
+
+        images = torch.cat(self.training.portions.map(NUM_COLUMNS, drawn))
         return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
 
 

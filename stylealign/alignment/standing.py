@@ -18,6 +18,8 @@ from stylealign.metrics.features import Extractor, extract_features, metric_name
 from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
 from stylealign.models import Generator, Model
 from stylealign.models.classes import draw_classes
+from stylealign.models.latents import Labels
+from stylealign.portions import Portions
 from stylealign.tensors import to_float, to_uint8
 
 MAX_CONTENDERS = 4
@@ -53,9 +55,11 @@ class Standing:
 class FixedCodes:
     """The codes, the parent's drawing of them and the real images that a child is held against.
 
-    What does not change is computed once, so a figure moves only because the child does.
+    What does not change is computed once, so a figure moves only because the child does. For a
+    conditional model `c` has a class for each code, best those of the real images: drawings of
+    other classes are at a distance from them for that alone. Without it classes are uniform.
 
-    Shapes: real [N, F], features of real images by the same extractor.
+    Shapes: real [N, F], features of real images by the same extractor; c [num_codes, c_dim].
     Raises: DataError if there are under three codes or two real images.
     """
 
@@ -67,18 +71,19 @@ class FixedCodes:
         *,
         num_codes: int,
         num_looked_at: int = 64,
-        batch_size: int = 64,
+        c: Labels | None = None,
+        portions: Portions | None = None,
         seed: int = 0,
     ) -> None:
         if num_codes < 3 or len(real) < 2:
             message = f"{num_codes} codes and {len(real)} real images are too few to compare"
             raise DataError(message + ": expected at least 3 and 2")
         self.parent = Model(parent.generator, parent.config)  # nothing else of it is kept
-        self.extractor, self.batch_size = extractor, batch_size
+        self.extractor, self.portions = extractor, portions or Portions()
         self.num_looked_at = min(num_looked_at, num_codes)
         rng = torch.Generator().manual_seed(seed)
         self.z = torch.randn(num_codes, parent.config.z_dim, generator=rng)
-        self.c = draw_classes(parent.generator, num_codes, rng)
+        self.c = draw_classes(parent.generator, num_codes, rng) if c is None else c
         self._look = Lite2Blocks()
         self._real = real
         drawn = self._draw(parent.generator, num_codes)
@@ -97,12 +102,12 @@ class FixedCodes:
         for group in list_groups(child.generator) if with_groups else ():
             reset = reset_groups(child, self.parent, [group]).generator
             seen = self._looks(self._draw(reset, self.num_looked_at))
-            group_changes[group] = perceptual_distance(seen, looks).mean().item()
+            group_changes[group] = self._change(seen, looks)
         return Standing(
             kimg=kimg,
             fidelity=frechet_distance(self._real, features),
             fidelity_name=metric_name("fd", self.extractor, len(self.z)),
-            change=perceptual_distance(looks, self._parent_looks).mean().item(),
+            change=self._change(looks, self._parent_looks),
             likeness=_correlation(_pairwise(features), self._likeness),
             weight_distances=weight_distances(self.parent, child),
             group_changes=group_changes,
@@ -111,21 +116,39 @@ class FixedCodes:
     @torch.no_grad()
     def _draw(self, generator: Generator, num: int) -> PixelBatch:
         device = generator.w_avg.device
-        parts: list[PixelBatch] = []
-        for start in range(0, num, self.batch_size):
-            rows = slice(start, min(start + self.batch_size, num))
+
+        def drawn(rows: slice) -> PixelBatch:
             c = None if self.c is None else self.c[rows].to(device)
-            parts.append(to_uint8(generator(self.z[rows].to(device), c)))
-        return np.concatenate(parts)
+            return to_uint8(generator(self.z[rows].to(device), c))
+
+        return np.concatenate(self.portions.map(num, drawn))
+
+    @property
+    def _device(self) -> torch.device:
+        return self.parent.generator.w_avg.device
 
     def _features(self, images: PixelBatch) -> np.ndarray:
-        device = str(self.parent.generator.w_avg.device)
-        return extract_features(images, self.extractor, batch_size=self.batch_size, device=device)
+        size, device = self.portions.size, str(self._device)
+        return extract_features(images, self.extractor, batch_size=size, device=device)
 
     @torch.no_grad()
     def _looks(self, images: PixelBatch) -> list[Tensor]:
-        pixels = to_float(images[: self.num_looked_at])
-        return self._look(pixels.to(self.parent.generator.w_avg.device))
+        """Maps of the first images by scale; on the CPU, a GPU would have no room for training."""
+
+        def look(rows: slice) -> list[Tensor]:
+            return [maps.cpu() for maps in self._look(to_float(images[rows]).to(self._device))]
+
+        portions = self.portions.map(min(self.num_looked_at, len(images)), look)
+        return [torch.cat(maps) for maps in zip(*portions, strict=True)]
+
+    def _change(self, looks: list[Tensor], others: list[Tensor]) -> float:
+        """Mean perceptual distance, image by image."""
+
+        def compare(rows: slice) -> Tensor:
+            pair = ([maps[rows].to(self._device) for maps in side] for side in (looks, others))
+            return perceptual_distance(*pair).cpu()
+
+        return torch.cat(self.portions.map(self.num_looked_at, compare)).mean().item()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from stylealign.metrics.lite2 import WEIGHTS_SHA256, load_lite2
 from stylealign.metrics.published import WeightsFile
 from stylealign.metrics.vgg16 import RESOLUTION as VGG16_PX
 from stylealign.metrics.vgg16 import load_vgg16
+from stylealign.portions import Portions
 from stylealign.tensors import to_float
 
 EXTRACTORS: Final = ("lite2", "inception", "vgg16")
@@ -191,10 +192,7 @@ def iterate_features(
     Shapes: each batch [B, H, W, 3]; yields [B, F].
     """
     for batch in batches:
-        with torch.inference_mode():
-            features = extractor(to_float(batch).to(device))
-            rows = features.float().cpu().numpy()
-        yield rows
+        yield _features(batch, extractor, device)
 
 
 def extract_features(
@@ -202,11 +200,20 @@ def extract_features(
 ) -> Float32[np.ndarray, "N F"]:
     """Return the features of images that fit into memory.
 
+    A batch that the device does not hold is halved.
+
     Shapes: images [N, H, W, 3]; returns [N, F].
     """
-    starts = range(0, len(images), batch_size)
-    batches = (images[start : start + batch_size] for start in starts)
-    return np.concatenate(list(iterate_features(batches, extractor, device=device)))
+
+    def features_of(rows: slice) -> np.ndarray:
+        return _features(images[rows], extractor, device)
+
+    return np.concatenate(Portions(batch_size).map(len(images), features_of))
+
+
+@torch.inference_mode()
+def _features(images: PixelBatch, extractor: Extractor, device: str) -> np.ndarray:
+    return extractor(to_float(images).to(device)).float().cpu().numpy()
 
 
 def metric_name(kind: str, extractor: Named, num_images: int) -> str:

@@ -1,9 +1,17 @@
 """What a model is: architecture, lineage and training state, as one checked record."""
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from stylealign.models.bands import AliasFreeConfig
 
@@ -64,6 +72,8 @@ class ModelConfig(BaseModel):
     lineage: Literal["none", "trained", "declared"] = "none"
     kimg: float = Field(default=0.0, ge=0)
     data_hash: str = ""
+    class_shares: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    """How often the images it was trained on have each class; empty = unknown, or none."""
 
     @field_validator("resolution")
     @classmethod
@@ -97,6 +107,20 @@ class ModelConfig(BaseModel):
                 message = f"{name} lacks the width at resolution {min(missing)}"
                 raise ValueError(message)
         return self
+
+    @model_validator(mode="after")
+    def _has_a_share_of_each_class(self) -> "ModelConfig":
+        if self.class_shares and len(self.class_shares) != self.c_dim:
+            message = f"class_shares are {len(self.class_shares)}, of {self.c_dim} classes"
+            raise ValueError(message)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unknown_shares(self, serialize: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+        fields = serialize(self)
+        if not fields.get("class_shares"):
+            fields.pop("class_shares", None)
+        return fields
 
     @property
     def block_resolutions(self) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Which weights keep their parent's values."""
 
+from stylealign.errors import ParamsError
 from stylealign.models import Discriminator, Generator
 from stylealign.recipe import Component
 
@@ -15,9 +16,17 @@ def component_of(parameter_name: str) -> Component | str:
 
 
 def freeze_generator(generator: Generator, components: tuple[Component, ...]) -> None:
-    """Let the named components keep their weights; affine includes those of tRGB."""
+    """Let the named components keep their weights; affine includes those of tRGB.
+
+    Raises: ParamsError if the generator has none of one component's weights.
+    """
+    present = {name: component_of(name) for name, _ in generator.named_parameters()}
+    missing = [component for component in components if component not in present.values()]
+    if missing:
+        message = f"freeze names {missing[0]!r}, of which this generator has no weights"
+        raise ParamsError(f"{message}: it has {sorted({*present.values()})!r}")
     for name, parameter in generator.named_parameters():
-        parameter.requires_grad_(component_of(name) not in components)
+        parameter.requires_grad_(present[name] not in components)
 
 
 def freeze_discriminator(discriminator: Discriminator, num_blocks: int) -> None:

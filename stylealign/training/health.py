@@ -59,7 +59,8 @@ class Window:
                 "expected numbers in [-1, 1]: find and remove these images"
             )
             raise DataError(message)
-        if len(images) > 1 and spread_of(images) < 1e-6:
+        seen = unmirrored(images) if training.recipe.mirror else images
+        if len(images) > 1 and spread_of(seen) < 1e-6:
             message = (
                 f"the last {len(images)} real images are all alike; a model can only learn a "
                 "domain from images that differ: check the data set"
@@ -83,21 +84,45 @@ def measure_health(training: Training, real: Tensor, c: Tensor | None = None) ->
     z_dim = training.model.config.z_dim
     z = torch.randn(NUM_SAMPLES, z_dim, generator=rng).to(real.device)
     drawn = training.classes.draw(NUM_SAMPLES, rng).to(real.device) if training.classes else None
-    samples = training.G(z, drawn, noise="const")
+
+    def draw(rows: slice) -> Tensor:
+        return training.G(z[rows], None if drawn is None else drawn[rows], noise="const")
+
+    samples = torch.cat(training.portions.map(NUM_SAMPLES, draw))
     count, group = min(NUM_SAMPLES, len(real)), training.mbstd_group
     count = count // group * group or count
-    first = slice(count)
-    logits_drawn = training.D(samples[first], None if drawn is None else drawn[first])
-    logits_real = training.D(real[first], None if c is None else c[first])
-    logits = torch.cat([logits_drawn, logits_real])
+    logits = torch.cat([_judge(training, *seen, count) for seen in ((samples, drawn), (real, c))])
     figures = torch.stack([spread_of(samples) / spread_of(real).clamp(min=1e-6), logits.std()])
     sample_spread, logit_spread = training.split.average(figures).tolist()
     return {"sample_spread": sample_spread, "logit_spread": logit_spread}
 
 
+def _judge(training: Training, images: Tensor, c: Tensor | None, count: int) -> Tensor:
+    """D's logits of the first images, in portions of whole minibatch-stddev groups."""
+    group = min(training.mbstd_group, count)
+
+    def part(values: Tensor, rows: slice) -> Tensor:
+        return values[:count].unflatten(0, (group, -1))[:, rows].flatten(0, 1)
+
+    def judge(rows: slice) -> Tensor:
+        logits = training.D(part(images, rows), None if c is None else part(c, rows))
+        return logits.unflatten(0, (group, -1))
+
+    portions = training.portions.map(count // group, judge, unit=group)
+    return torch.cat(portions, dim=1).flatten(0, 1)
+
+
 def spread_of(images: Tensor) -> Tensor:
     """Root mean square distance of images from their mean image; 0 for a single one."""
     return (images - images.mean(dim=0)).square().mean().sqrt()
+
+
+def unmirrored(images: Tensor) -> Tensor:
+    """Each image or its x-flip, whichever is nearer to the first: copies of one are alike again."""
+    mirrored, first = images.flip(3), images[:1]
+    distances = [(seen - first).square().sum(dim=[1, 2, 3]) for seen in (images, mirrored)]
+    is_mirrored = distances[1] < distances[0]
+    return torch.where(is_mirrored[:, None, None, None], mirrored, images)
 
 
 def find_divergence(training: Training, figures: dict[str, float]) -> str:

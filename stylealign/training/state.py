@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from stylealign.errors import CheckpointError, ParamsError
 from stylealign.models import Generator, Model, ModelConfig
 from stylealign.models.latents import Labels
+from stylealign.portions import Portions
 from stylealign.recipe import Recipe
 from stylealign.training.augment import KINDS, AdaptiveStrength, Augmentation
 from stylealign.training.classes import Classes
@@ -67,8 +68,8 @@ class Batches(Protocol):
 class Training:
     """A model in training, on its own or as the child of `parent`.
 
-    Raises: CheckpointError if the model has no discriminator; ParamsError if the batch does not
-        fit the groups that are compared, or classes do not fit the model.
+    Raises: CheckpointError if the model has no discriminator; ParamsError if it is no StyleGAN2,
+        if the batch does not fit the groups that are compared, or classes do not fit the model.
     """
 
     model: Model
@@ -81,6 +82,8 @@ class Training:
     pl_mean: Tensor = field(default_factory=lambda: torch.zeros([]))
     split: Split = field(default_factory=Split)
     """This process among all, and the parts in which it works through its images."""
+    portions: Portions = field(default_factory=Portions)
+    """Images that are drawn and looked at at once, where nothing is learned from them."""
     notes: list[str] = field(default_factory=list[str])
     """What the run had to adapt to, in sentences; the tick carries them to the user."""
     rollbacks: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -94,6 +97,7 @@ class Training:
 
     def __post_init__(self) -> None:
         model, recipe = self.model, self.recipe
+        require_stylegan2(model.config)
         if model.discriminator is None:
             message = "this model has no discriminator; pass a checkpoint that has one"
             raise CheckpointError(message)
@@ -103,6 +107,7 @@ class Training:
             self.mbstd_group = math.lcm(self.mbstd_group, recipe.correspondence_group)
         if recipe.part_size is not None:
             self.split.divide(recipe.batch_size, recipe.part_size)
+            self.portions.size = min(self.portions.size, recipe.part_size)
         self.split.require_fit(recipe.batch_size, self.mbstd_group)
         if model.raw_generator is None:
             model.raw_generator = copy.deepcopy(model.generator)
@@ -294,6 +299,20 @@ def stddev_group(config: ModelConfig, batch_size: int) -> int:
     if not config.mbstd_num_channels:
         return 1
     return min(config.mbstd_group_size or batch_size, batch_size)
+
+
+def require_stylegan2(config: ModelConfig) -> None:
+    """Refuse a model whose training is another: StyleGAN3's layers track how large their input is.
+
+    Raises: ParamsError that says what can be done with it.
+    """
+    if config.architecture != "stylegan2":
+        message = (
+            f"a model of architecture {config.architecture!r} cannot be trained or fine-tuned, "
+            "only used: for inversion, translation and morphing between models that were trained "
+            "elsewhere; take a StyleGAN2 model to train"
+        )
+        raise ParamsError(message)
 
 
 def require_classes(c_dim: int, classes: Classes | None) -> None:

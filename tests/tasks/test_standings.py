@@ -52,15 +52,26 @@ def made(tmp_path_factory, prepare_cats) -> Path:
 def begin(made, tmp_path, monkeypatch) -> Callable[..., Begun]:
     """A child's training in a project folder of its own, with what measures it."""
 
-    def new(place: str = "project", choose: str = "rule", **changes) -> Begun:
+    def new(
+        place: str = "project",
+        choose: str = "rule",
+        config: ModelConfig = CONFIG,
+        recipe: Recipe = RECIPE,
+        **changes,
+    ) -> Begun:
         (tmp_path / place).mkdir(exist_ok=True)
         monkeypatch.chdir(tmp_path / place)
         section = TrainChildParams.model_validate(
-            {"dataset": "cats", "recipe": RECIPE, "choose": choose}
+            {"dataset": "cats", "recipe": recipe, "choose": choose}
         )
         params = LIKENESS_ALONE.model_copy(update=changes)
-        run = child_run("cats", made / "parent", made / "cats", section, params, "cpu", Split())
-        parent, dataset = load_model(made / "parent"), run.batches.dataset
+        source = made / "parent"
+        if config != CONFIG:
+            torch.manual_seed(0)
+            source = tmp_path / "parent"
+            save_model(Model.new(config), source)
+        run = child_run("cats", source, made / "cats", section, params, "cpu", Split())
+        parent, dataset = load_model(source), run.batches.dataset
         return run, Standings(run.training, parent, dataset, section, params, feature_folder())
 
     return new
@@ -166,6 +177,38 @@ def test_only_the_newest_and_what_may_be_chosen_lies_on_disk(begin):
 def test_other_settings_of_the_rule_start_a_course_of_their_own(begin):
     assert begin()[0].snapshot != begin(tolerance=0.2)[0].snapshot
     assert begin()[0].snapshot == begin()[0].snapshot
+
+
+def test_a_child_on_a_device_that_holds_two_images_is_measured_and_kept(begin):
+    def check(_module, arguments):
+        if len(arguments[0]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    config = CONFIG.model_copy(update={"mbstd_group_size": 2})
+    run, standings = begin(config=config)
+    for network in (run.training.G, run.training.G_ema, standings.codes.parent.generator):
+        network.mapping.register_forward_pre_hook(check)
+
+    follow(run, standings)
+
+    table = json.loads(end(run, standings)[STANDINGS_FILE])
+    assert len(table["standings"]) == 6
+    assert run.training.portions.size == run.training.split.num_parts == 2
+
+
+def test_a_conditional_child_is_measured_in_the_classes_of_the_real_images(begin):
+    config = CONFIG.model_copy(update={"c_dim": 3})
+    recipe = RECIPE.model_copy(update={"classes": "tone", "total_kimg": 0.008})
+
+    run, standings = begin(config=config, recipe=recipe, num_codes=24)
+    follow(run, standings)
+    end(run, standings)
+
+    tones = run.batches.dataset.labels("train")["tone"].tolist()
+    counts = [tones.count(tone) for tone in ("light", "medium", "dark")]
+    assert standings.codes.c is not None
+    assert standings.codes.c.sum(dim=0).tolist() == [2.0 * count for count in counts]
+    assert load_model(CHILD).config.class_shares == pytest.approx([x / 12 for x in counts])
 
 
 def test_a_chosen_snapshot_that_was_deleted_is_named(begin):

@@ -12,7 +12,8 @@ from stylealign.alignment import FixedCodes, Rule, Standing
 from stylealign.alignment.standing import MAX_CONTENDERS
 from stylealign.errors import DataError, LineageError
 from stylealign.metrics.features import extract_features
-from stylealign.models import Model
+from stylealign.metrics.lite2 import load_lite2
+from stylealign.models import Model, ModelConfig
 from stylealign.tensors import to_uint8
 
 
@@ -84,6 +85,61 @@ def test_a_child_whose_codes_were_shuffled_is_no_longer_alike(codes, parent):
 
 def test_the_same_child_is_measured_the_same_each_time(codes, child):
     assert codes.measure(child, 1.0) == codes.measure(child, 1.0)
+
+
+def full_above(limit: int):
+    """A hook that raises what a full GPU raises where there are more than `limit` images."""
+
+    def check(_module, arguments):
+        if len(arguments[0]) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    return check
+
+
+class FullPixels(CoarsePixels):
+    """The same on a device that holds five images."""
+
+    def __call__(self, images):
+        """As the other, or what a full GPU raises."""
+        full_above(5)(self, [images])
+        return super().__call__(images)
+
+
+def test_a_device_that_holds_few_images_gives_the_same_figures(codes, parent, child, real):
+    expected = codes.measure(child, 1.0, with_groups=True)
+    models = [Model(copy.deepcopy(model.generator), model.config) for model in (parent, child)]
+    for model in models:
+        model.generator.mapping.register_forward_pre_hook(full_above(6))
+    hook = load_lite2().stem.register_forward_pre_hook(full_above(3))
+
+    few = FixedCodes(models[0], real, FullPixels(), num_codes=48, num_looked_at=8)
+    found = few.measure(models[1], 1.0, with_groups=True)
+
+    hook.remove()
+    assert few.portions.size <= 6
+    assert found.figures() == pytest.approx(expected.figures(), rel=1e-3, abs=1e-5)
+
+
+def test_drawings_in_the_classes_of_the_real_images_are_at_no_distance_from_them():
+    torch.manual_seed(0)
+    config = ModelConfig(
+        resolution=16, z_dim=8, w_dim=8, c_dim=2, channels={4: 8, 8: 8, 16: 8},
+        num_mapping_layers=2, noise=False, id="parent", root_id="parent",
+    )  # fmt: skip
+    model = Model.new(config)
+    c = torch.eye(2)[[0] * 36 + [1] * 4]
+    z = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        real = extract_features(to_uint8(model.generator(z, c)), CoarsePixels())
+
+    given, uniform = (
+        FixedCodes(model, real, CoarsePixels(), num_codes=40, c=classes).measure(model, 0.0)
+        for classes in (c, None)
+    )
+
+    assert given.fidelity == pytest.approx(0.0, abs=1e-6)
+    assert uniform.fidelity > 1e-3
 
 
 def test_an_unrelated_model_has_no_standing(codes, stranger):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from stylealign.data.batches import TrainingBatches
 from stylealign.data.dataset import open_dataset
 from stylealign.data.labels import parse_schema
 from stylealign.data.prepare import prepare
@@ -144,6 +145,7 @@ def dataset(tmp_path_factory):
         {
             "file": [f"{number:02d}.png" for number in range(12)],
             "side": ["left" if number % 3 else "right" for number in range(12)],
+            "kind": ["b" if number % 4 else "a" for number in range(12)],
             "yaw": np.linspace(-1, 1, 12),
             "partly": [None if number == 5 else "a" for number in range(12)],
         }
@@ -151,6 +153,7 @@ def dataset(tmp_path_factory):
     table.to_csv(folder / "labels.csv", index=False)
     schema = {
         "side": {"type": "class", "values": ["left", "right"], "mirror": "swap"},
+        "kind": {"type": "class", "values": ["b", "a"]},
         "yaw": {"type": "continuous", "mirror": "negate"},
         "partly": {"type": "class", "values": ["a", "b"]},
     }
@@ -170,10 +173,38 @@ def test_shares_and_mirror_of_classes_are_those_of_the_data_set(dataset):
     assert not classes.is_mirrored_alike
 
 
+def test_mirrored_images_change_shares_as_they_change_classes(dataset):
+    side = find_classes(dataset, "side", mirror=True)
+    kind = find_classes(dataset, "kind", mirror=True)
+
+    assert side.shares.tolist() == pytest.approx([0.5, 0.5])
+    assert kind.shares.tolist() == pytest.approx([9 / 12, 3 / 12])
+
+
+def test_shares_are_those_of_the_images_that_the_discriminator_sees(dataset):
+    classes = find_classes(dataset, "side", mirror=True)
+    batches = TrainingBatches(dataset, 12, seed=0, mirror=True)
+
+    seen = torch.cat([classes.one_hot(next(batches).labels) for _ in range(200)])
+
+    sigma = 0.5 / len(seen) ** 0.5
+    assert seen.mean(dim=0).tolist() == pytest.approx(classes.shares.tolist(), abs=4 * sigma)
+
+
+def test_classes_of_images_are_theirs_over_and_over(dataset):
+    classes, ids = find_classes(dataset, "side"), dataset.ids("train")
+
+    once, more = (classes.of_images(dataset, ids[:4], num) for num in (4, 10))
+
+    expected = [["left", "right"].index(value) for value in dataset.labels().loc[ids[:4], "side"]]
+    assert once.argmax(dim=1).tolist() == expected
+    assert torch.equal(more, torch.cat([once, once, once[:2]]))
+
+
 @pytest.mark.parametrize(
     ("label", "reason"),
     [("yaw", "expected a label of type 'class'"), ("partly", "missing for 1 of 12"),
-     ("absent", "one of \\['side', 'partly'\\]")],
+     ("absent", "one of \\['side', 'kind', 'partly'\\]")],
 )  # fmt: skip
 def test_labels_that_give_no_classes_are_refused(dataset, label, reason):
     with pytest.raises(DataError, match=reason):

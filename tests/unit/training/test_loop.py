@@ -11,7 +11,6 @@ from stylealign.errors import CheckpointError, DataError
 from stylealign.models import Model, ModelConfig
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
-from stylealign.training.ema import ema_beta
 from stylealign.training.loop import Tick
 from stylealign.training.snapshot import SnapshotFiles, load_state, save_state
 
@@ -235,6 +234,33 @@ def test_images_that_are_all_alike_are_refused():
         list(train(Training(new_model(), None, recipe()), _Noise(scale=0.0)))
 
 
+class _Mirrored(_Noise):
+    """One image, or one and another, each x-flipped at random."""
+
+    def __init__(self, num_images):
+        super().__init__()
+        self.all = torch.randn(num_images, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+
+    def __next__(self):
+        rng = torch.Generator().manual_seed(self.position)
+        self.position += 1
+        images = self.all[torch.randint(len(self.all), (4,), generator=rng)]
+        is_flipped = torch.rand(4, generator=rng) < 0.5
+        return _Batch(torch.where(is_flipped[:, None, None, None], images.flip(3), images))
+
+
+def test_images_that_are_one_and_its_mirror_image_are_refused_where_they_are_mirrored():
+    with pytest.raises(DataError, match="16 real images are all alike"):
+        list(train(Training(new_model(), None, recipe(mirror=True)), _Mirrored(1)))
+
+
+@pytest.mark.parametrize(("mirror", "num_images"), [(True, 2), (False, 1)])
+def test_images_that_differ_by_more_than_the_mirror_are_trained_on(mirror, num_images):
+    training = Training(new_model(), None, recipe(mirror=mirror))
+
+    assert len(list(train(training, _Mirrored(num_images)))) == 4
+
+
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 8, 8)])
 def test_images_of_another_size_or_channel_count_are_refused_with_both(shape):
     batches = _Noise(shape=shape)
@@ -249,9 +275,3 @@ def test_a_model_without_discriminator_cannot_be_trained():
 
     with pytest.raises(CheckpointError, match="no discriminator"):
         Training(model, None, recipe())
-
-
-def test_ema_halves_an_old_weight_in_its_half_life():
-    beta = ema_beta(50, 1e9, ema_kimg=1.0, rampup=None)
-
-    assert beta**20 == pytest.approx(0.5)

@@ -8,7 +8,8 @@ import torch
 from stylealign.errors import ParamsError
 from stylealign.models import Model, ModelConfig
 from stylealign.recipe import Recipe
-from stylealign.training import Training
+from stylealign.training import Training, train
+from stylealign.training.health import measure_health
 from stylealign.training.losses import linearized_path_penalty, path_length_penalty
 from stylealign.training.split import Split
 from stylealign.training.steps import train_step
@@ -92,7 +93,7 @@ def test_a_batch_that_cannot_be_dealt_in_whole_groups_is_refused_with_one_that_c
         new_training(Split(num_parts=3))
 
 
-def out_of_memory_above(limit: int, training: Training) -> list[int]:
+def out_of_memory_above(limit: int, training: Training, network: str = "D") -> list[int]:
     """Let every batch of more images than `limit` raise what a full GPU raises."""
     seen: list[int] = []
 
@@ -101,7 +102,8 @@ def out_of_memory_above(limit: int, training: Training) -> list[int]:
         if seen[-1] > limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    training.D.register_forward_pre_hook(check)
+    module = training.D if network == "D" else training.G.mapping
+    module.register_forward_pre_hook(check)
     return seen
 
 
@@ -117,6 +119,65 @@ def test_out_of_memory_halves_the_parts_keeps_the_batch_and_says_so():
     assert full.nimg == undisturbed.nimg == 48
     for one, other in zip(expected, found, strict=True):
         assert other == pytest.approx(one, rel=1e-4, abs=2e-5)
+
+
+@pytest.mark.parametrize("network", ["G", "D"])
+@pytest.mark.parametrize("group", [2, 4])
+def test_health_is_the_same_where_memory_holds_fewer_images(group, network):
+    torch.manual_seed(0)
+    config = CONFIG.model_copy(update={"mbstd_group_size": group})
+    training = Training(Model.new(config), None, RECIPE)
+    real = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    expected = measure_health(training, real)
+
+    seen = out_of_memory_above(5, training, network)
+    found, num_first = measure_health(training, real), len(seen)
+    again = measure_health(training, real)
+
+    assert seen[:3] == [16, 8, 4]
+    assert set(seen[3:]) == {4}
+    assert found == again == pytest.approx(expected, rel=1e-4)
+    assert len(seen) - num_first == (4 if network == "G" else 8)
+
+
+def test_a_part_size_bounds_what_is_drawn_to_measure_as_well():
+    recipe = RECIPE.model_copy(update={"part_size": 4})
+    torch.manual_seed(0)
+    training = Training(Model.new(CONFIG), None, recipe)
+    seen = [out_of_memory_above(4, training, network) for network in ("G", "D")]
+
+    measure_health(training, torch.randn(16, 3, 8, 8))
+
+    assert max(map(max, seen)) == 4
+
+
+def test_a_run_ends_on_a_device_that_holds_a_quarter_of_the_batch():
+    class Noise:
+        """Endless noise."""
+
+        def __next__(self):
+            self.images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+            return self
+
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            pass
+
+    recipe = RECIPE.model_copy(update={"total_kimg": 0.032, "tick_kimg": 0.016})
+    torch.manual_seed(0)
+    training = Training(Model.new(CONFIG), None, recipe)
+    for network in ("G", "D"):
+        out_of_memory_above(2, training, network)
+
+    ticks = [*train(training, Noise())]
+
+    assert ticks[-1].kimg == 0.032
+    assert [note.partition("in ")[2] for tick in ticks for note in tick.notes] == [
+        "parts of 4; the effective batch stays 8",
+        "parts of 2; the effective batch stays 8",
+    ]
 
 
 def test_out_of_memory_with_the_smallest_parts_ends_the_run_with_what_to_lower():
