@@ -1,8 +1,8 @@
 """A finished image data set: its table, its labels and its images by id or position."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -88,28 +88,37 @@ class ImageDataset:
         Shapes: returns [N, resolution, resolution, 3].
         Raises: DataError if an id is unknown or a shard is damaged.
         """
-        positions = self._as_positions(ids_or_positions)
+        return self._decode(self._as_positions(ids_or_positions), self._encoded)
+
+    def batches(self, ids: Sequence[str], batch_size: int) -> Iterator[PixelBatch]:
+        """Decoded images in the order asked for, a few at a time.
+
+        Of what is not decoded two shards are held, so that neighbours are read from disk once.
+
+        Shapes: yields [B, resolution, resolution, 3].
+        Raises: DataError if an id is unknown or a shard is damaged.
+        """
+        positions, encoded = self.positions(ids), lru_cache(maxsize=2)(self._encoded)
+        for start in range(0, len(positions), batch_size):
+            yield self._decode(positions[start : start + batch_size], encoded)
+
+    def _decode(
+        self, positions: np.ndarray, encoded: Callable[[int], pa.ChunkedArray]
+    ) -> PixelBatch:
         side = self.resolution
         images = np.empty((len(positions), side, side, 3), np.uint8)
         rows = self._rows.iloc[positions]
         shards, numbers = rows["shard"].to_numpy(), rows["row"].to_numpy()
         for shard in np.unique(shards):
             wanted = np.flatnonzero(shards == shard)
-            path = self.folder / self.manifest.shards[shard].file
-            column = read_shard(path, [IMAGE_COLUMN]).column(IMAGE_COLUMN)
-            cells = column.take(pa.array(numbers[wanted])).to_pylist()
+            cells = encoded(int(shard)).take(pa.array(numbers[wanted])).to_pylist()
             for place, cell in zip(wanted, cells, strict=True):
                 images[place] = decode(cell["bytes"])
         return images
 
-    def batches(
-        self, batch_size: int, split: str | None = None
-    ) -> Iterator[tuple[list[str], PixelBatch]]:
-        """Ids and images, in the order of the ids, a few at a time."""
-        ids = self.ids(split)
-        for start in range(0, len(ids), batch_size):
-            chunk = ids[start : start + batch_size]
-            yield chunk, self.images(chunk)
+    def _encoded(self, shard: int) -> pa.ChunkedArray:
+        path = self.folder / self.manifest.shards[shard].file
+        return read_shard(path, [IMAGE_COLUMN]).column(IMAGE_COLUMN)
 
     def _as_positions(
         self, ids_or_positions: Sequence[str] | Sequence[int] | np.ndarray | None

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -186,15 +187,21 @@ def resize(images: Float[Tensor, "N 3 H W"], resolution: int) -> Float[Tensor, "
 def iterate_features(
     batches: Iterable[UInt8[np.ndarray, "_ _ _ 3"]], extractor: Extractor, *, device: str = "cpu"
 ) -> Iterator[Float32[np.ndarray, "_ _"]]:
-    """Yield the features of one batch of images after the other.
+    """Yield the features of one batch of images after the other; a batch that was seen is let go.
 
     Shapes: each batch [B, H, W, 3]; yields [B, F].
     """
-    for batch in batches:
-        with torch.inference_mode():
-            features = extractor(to_float(batch).to(device))
-            rows = features.float().cpu().numpy()
-        yield rows
+    return map(partial(_features, extractor=extractor, device=device), batches)
+
+
+def collect_features(
+    batches: Iterable[UInt8[np.ndarray, "_ _ _ 3"]], extractor: Extractor, *, device: str = "cpu"
+) -> Float32[np.ndarray, "N F"]:
+    """Return the features of images that stream by, for measures that compare every two rows.
+
+    Shapes: each batch [B, H, W, 3]; returns [N, F].
+    """
+    return np.concatenate(list(iterate_features(batches, extractor, device=device)))
 
 
 def extract_features(
@@ -206,7 +213,12 @@ def extract_features(
     """
     starts = range(0, len(images), batch_size)
     batches = (images[start : start + batch_size] for start in starts)
-    return np.concatenate(list(iterate_features(batches, extractor, device=device)))
+    return collect_features(batches, extractor, device=device)
+
+
+@torch.inference_mode()
+def _features(images: PixelBatch, extractor: Extractor, device: str) -> np.ndarray:
+    return extractor(to_float(images).to(device)).float().cpu().numpy()
 
 
 def metric_name(kind: str, extractor: Named, num_images: int) -> str:
