@@ -7,8 +7,9 @@ from prefect import flow
 from stylealign.params import Params
 from tasks.devices import choose_device, compute
 from tasks.layout import snapshot_folder, training_images
+from tasks.parents import train_from_scratch
 from tasks.records import recorded
-from tasks.training import drop_snapshots, train_from_scratch
+from tasks.training import drop_snapshots
 
 
 @flow(name="train_parent")

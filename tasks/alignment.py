@@ -1,5 +1,6 @@
 """Tasks of stage `analyze`: what parent and child share, in weights, images and directions."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from stylealign.alignment import (
 )
 from stylealign.data.dataset import open_dataset
 from stylealign.images import PixelBatch
-from stylealign.metrics import frechet_distance
 from stylealign.metrics.cached_features import cached_features
-from stylealign.metrics.features import extract_features
+from stylealign.metrics.distances import frechet_of_moments
+from stylealign.metrics.features import Extractor, iterate_features
+from stylealign.metrics.moments import Moments
 from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
 from stylealign.metrics.readers import Reader
+from stylealign.models import Model
 from stylealign.params import AnalyzeParams, EvaluateParams
 from stylealign.tensors import to_float
 from tasks.devices import compute
@@ -33,7 +36,7 @@ from tasks.inversion import open_model
 from tasks.layout import feature_folder
 from tasks.progress import progress
 from tasks.readers import choose_schema, labelled_images, train_reader
-from tasks.samples import draw_samples
+from tasks.samples import iterate_samples
 from tasks.translation import as_latents, labelled_codes
 
 MIN_DIRECTION_ROWS = 30
@@ -139,19 +142,36 @@ def compare_weights(
     moved = weight_distances(origin, model)
     dataset, num = open_dataset(real), params.num_reset_samples
     extractor = open_extractor(features)
-    look, groups = Lite2Blocks(), dict[str, dict[str, float]]()
+    groups = dict[str, dict[str, float]]()
     with compute(num_threads), progress("reset groups", len(moved), unit="groups") as bar:
-        truth = cached_features(dataset, dataset.ids("train")[:num], extractor, feature_folder())
-        before = draw_samples(model, num, params.seed)
-        own = frechet_distance(truth, extract_features(before, extractor))
+        known = cached_features(dataset, dataset.ids("train")[:num], extractor, feature_folder())
+        truth = Moments.of_rows(torch.tensor(known))
+        drawn = iterate_features(iterate_samples(model, num, params.seed), extractor)
+        own = frechet_of_moments(truth, Moments.of_batches(map(torch.from_numpy, drawn)))
         for group in list_groups(model.generator):
-            after = draw_samples(reset_groups(model, origin, [group]), num, params.seed)
-            distance = perceptual_distance(look(to_float(after)), look(to_float(before)))
-            fd = frechet_distance(truth, extract_features(after, extractor))
+            reset = reset_groups(model, origin, [group])
+            change, moments = measure_change(model, reset, num, params.seed, extractor)
             groups[group] = {
                 "weight_distance": moved[group],
-                "reset_perceptual": distance.mean().item(),
-                "reset_fd": fd - own,
+                "reset_perceptual": change,
+                "reset_fd": frechet_of_moments(truth, moments) - own,
             }
             bar.advance()
     return groups
+
+
+def measure_change(
+    before: Model, after: Model, num: int, seed: int, extractor: Extractor
+) -> tuple[float, Moments]:
+    """Perceptual distance of two models' drawings of equal codes, and moments of the second's."""
+    look, distances = Lite2Blocks(), list[torch.Tensor]()
+
+    def drawn() -> Iterator[PixelBatch]:
+        pairs = zip(*(iterate_samples(one, num, seed) for one in (before, after)), strict=True)
+        for first, second in pairs:
+            distances.append(perceptual_distance(look(to_float(second)), look(to_float(first))))
+            yield second
+
+    features = iterate_features(drawn(), extractor)
+    moments = Moments.of_batches(map(torch.from_numpy, features))
+    return torch.cat(distances).mean().item(), moments

@@ -26,6 +26,11 @@ def feature_folder() -> Path:
     return Path(".stylealign") / "features"
 
 
+def reader_folder() -> Path:
+    """Readers that a training measures itself by; fitted anew where they are missing."""
+    return Path(".stylealign") / "readers"
+
+
 def record_folder() -> Path:
     """Figures and registered models of the MLflow runs; the runs' numbers lie in its database."""
     return Path(".stylealign") / "mlflow"

@@ -18,7 +18,7 @@ from stylealign.metrics import (
 from stylealign.metrics.arms import LabelledImages
 from stylealign.metrics.cached_features import cached_features
 from stylealign.metrics.distances import FeatureMatrix
-from stylealign.metrics.features import Extractor, extract_features, metric_name
+from stylealign.metrics.features import Extractor, collect_features, metric_name
 from stylealign.metrics.gap import measure_gap
 from stylealign.metrics.quality import judge_child
 from stylealign.models import Model
@@ -30,7 +30,7 @@ from tasks.layout import ChildPlaces, feature_folder
 from tasks.progress import progress
 from tasks.readers import choose_schema, labelled_images
 from tasks.real_images import read_latent
-from tasks.samples import draw_samples
+from tasks.samples import iterate_samples
 from tasks.verdicts import describe_unmeasured, read_verdicts, state
 
 
@@ -58,8 +58,8 @@ def score_images(
 
         def of_model(folder: Path) -> dict[str, float]:
             model = open_model(folder, device)
-            samples = draw_samples(model, len(truth), seed)
-            features = extract_features(samples, extractor, device=device)
+            samples = iterate_samples(model, len(truth), seed)
+            features = collect_features(samples, extractor, device=device)
             return {**compare(features), **path_length(params, model, extractor)}
 
         truth = of_real(ids[:num])

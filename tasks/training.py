@@ -1,4 +1,4 @@
-"""Tasks of stages `train_parent` and `train_child`: images become model weights."""
+"""Task of stage `train_child`, and what it shares with `train_parent`: images become weights."""
 
 import hashlib
 import json
@@ -79,21 +79,6 @@ def fine_tune(
     record.tag(kept_kimg=f"{kept.kimg:g}")
     get_run_logger().info("kept the child of %g of %g kimg", kept.kimg, run.training.kimg)
     return finish_training(run, folder, {STANDINGS_FILE: standings.summary(kept)})
-
-
-@task(cache_policy=NO_CACHE)
-def train_from_scratch(
-    params: TrainParentParams,
-    images: Path | ShardsParams,
-    snapshots: Path,
-    device: str,
-    record: Record,
-) -> ModelConfig:
-    """Train a parent on its images and save it as its own root."""
-    with joined_processes(own_device(device)) as split:
-        run = parent_run(params, images, snapshots, device, split)
-        follow_training(run, record)
-    return finish_training(run, Path(params.model), {})
 
 
 def child_run(

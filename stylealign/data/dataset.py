@@ -1,9 +1,9 @@
 """A finished image data set: its table, its labels and its images by id or position."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -89,12 +89,19 @@ class ImageDataset:
         Shapes: returns [N, resolution, resolution, 3].
         Raises: DataError if an id is unknown or a shard is damaged.
         """
-        positions = self._as_positions(ids_or_positions)
-        side = self.resolution
-        images = np.empty((len(positions), side, side, 3), np.uint8)
-        for place, data in self._encoded(positions):
-            images[place] = decode(data)
-        return images
+        return self._decode(self._as_positions(ids_or_positions), self._column)
+
+    def batches(self, ids: Sequence[str], batch_size: int) -> Iterator[PixelBatch]:
+        """Decoded images in the order asked for, a few at a time.
+
+        Of what is not decoded two shards are held, so that neighbours are read from disk once.
+
+        Shapes: yields [B, resolution, resolution, 3].
+        Raises: DataError if an id is unknown or a shard is damaged.
+        """
+        positions, column_of = self.positions(ids), lru_cache(maxsize=2)(self._column)
+        for start in range(0, len(positions), batch_size):
+            yield self._decode(positions[start : start + batch_size], column_of)
 
     def image_hashes(self, ids: Sequence[str]) -> list[str]:
         """SHA-256 of each encoded image: what changes when anything that is seen of it does.
@@ -103,30 +110,34 @@ class ImageDataset:
         """
         hashes = {
             place: hashlib.sha256(data).hexdigest()
-            for place, data in self._encoded(self.positions(ids))
+            for place, data in self._encoded(self.positions(ids), self._column)
         }
         return [hashes[place] for place in range(len(ids))]
 
-    def _encoded(self, positions: np.ndarray) -> Iterator[tuple[int, bytes]]:
+    def _decode(
+        self, positions: np.ndarray, column_of: Callable[[int], pa.ChunkedArray]
+    ) -> PixelBatch:
+        side = self.resolution
+        images = np.empty((len(positions), side, side, 3), np.uint8)
+        for place, data in self._encoded(positions, column_of):
+            images[place] = decode(data)
+        return images
+
+    def _encoded(
+        self, positions: np.ndarray, column_of: Callable[[int], pa.ChunkedArray]
+    ) -> Iterator[tuple[int, bytes]]:
         """Place among those asked for and file of each image, shard by shard."""
         rows = self._rows.iloc[positions]
         shards, numbers = rows["shard"].to_numpy(), rows["row"].to_numpy()
         for shard in np.unique(shards):
             wanted = np.flatnonzero(shards == shard)
-            path = self.folder / self.manifest.shards[shard].file
-            column = read_shard(path, [IMAGE_COLUMN]).column(IMAGE_COLUMN)
-            cells = column.take(pa.array(numbers[wanted])).to_pylist()
+            cells = column_of(int(shard)).take(pa.array(numbers[wanted])).to_pylist()
             for place, cell in zip(wanted.tolist(), cells, strict=True):
                 yield place, cell["bytes"]
 
-    def batches(
-        self, batch_size: int, split: str | None = None
-    ) -> Iterator[tuple[list[str], PixelBatch]]:
-        """Ids and images, in the order of the ids, a few at a time."""
-        ids = self.ids(split)
-        for start in range(0, len(ids), batch_size):
-            chunk = ids[start : start + batch_size]
-            yield chunk, self.images(chunk)
+    def _column(self, shard: int) -> pa.ChunkedArray:
+        path = self.folder / self.manifest.shards[shard].file
+        return read_shard(path, [IMAGE_COLUMN]).column(IMAGE_COLUMN)
 
     def _as_positions(
         self, ids_or_positions: Sequence[str] | Sequence[int] | np.ndarray | None

@@ -14,10 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from stylealign.data.dataset import ImageDataset
-from stylealign.metrics.features import Extractor, extract_features
+from stylealign.metrics.features import Extractor, collect_features
 
 MAX_FILES: Final = 32
 """Newest files that a cache keeps."""
+
+BATCH_SIZE: Final = 64
+"""Images that are decoded at once."""
 
 
 def cached_features(
@@ -43,7 +46,8 @@ def cached_features(
     found = _read(path)
     if found is not None:
         return found
-    features = extract_features(dataset.images(ids), extractor, device=device)
+    batches = dataset.batches(ids, BATCH_SIZE)
+    features = collect_features(batches, extractor, device=device)
     with contextlib.suppress(OSError, SafetensorError):  # what cannot be kept is made anew
         _write(path, features)
     return features

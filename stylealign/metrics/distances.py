@@ -39,12 +39,14 @@ def frechet_distance(real: FeatureMatrix, fake: FeatureMatrix) -> float:
 def frechet_of_moments(real: Moments, fake: Moments) -> float:
     """Measure the same from means and covariances alone, as sets that streamed by leave them.
 
-    Raises: DataError if the features differ in width, or have under two rows.
+    Raises: DataError if the features differ in width, are not finite, or have under two rows.
     """
     for name, moments in (("real", real), ("fake", fake)):
         if moments.num_rows < 2:
             message = f"{name} features have {moments.num_rows} rows, expected at least 2"
             raise DataError(message)
+        if not moments.mean.isfinite().all():
+            raise DataError(f"{name} features are not finite; expected no NaN")
     if len(real.mean) != len(fake.mean):
         widths = (len(real.mean), len(fake.mean))
         raise DataError(f"features have widths {widths!r}; use one extractor for both sets")

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -187,12 +188,21 @@ def resize(images: Float[Tensor, "N 3 H W"], resolution: int) -> Float[Tensor, "
 def iterate_features(
     batches: Iterable[UInt8[np.ndarray, "_ _ _ 3"]], extractor: Extractor, *, device: str = "cpu"
 ) -> Iterator[Float32[np.ndarray, "_ _"]]:
-    """Yield the features of one batch of images after the other.
+    """Yield the features of one batch of images after the other; a batch that was seen is let go.
 
     Shapes: each batch [B, H, W, 3]; yields [B, F].
     """
-    for batch in batches:
-        yield _features(batch, extractor, device)
+    return map(partial(extract_features, extractor=extractor, device=device), batches)
+
+
+def collect_features(
+    batches: Iterable[UInt8[np.ndarray, "_ _ _ 3"]], extractor: Extractor, *, device: str = "cpu"
+) -> Float32[np.ndarray, "N F"]:
+    """Return the features of images that stream by, for measures that compare every two rows.
+
+    Shapes: each batch [B, H, W, 3]; returns [N, F].
+    """
+    return np.concatenate(list(iterate_features(batches, extractor, device=device)))
 
 
 def extract_features(

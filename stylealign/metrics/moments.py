@@ -1,6 +1,7 @@
 """Mean and covariance of features that stream by, in float64 and in constant memory."""
 
 from collections.abc import Iterable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -32,11 +33,7 @@ class Moments:
     @classmethod
     def of_batches(cls, batches: Iterable[Tensor]) -> "Moments":
         """Moments of all batches together, each seen once and let go."""
-        stream = iter(batches)
-        total = cls.of_rows(next(stream))
-        for rows in stream:
-            total = total.merge(cls.of_rows(rows))
-        return total
+        return reduce(Moments.merge, map(cls.of_rows, batches))
 
     def merge(self, other: "Moments") -> "Moments":
         """Moments of both sets of rows together."""

@@ -5,6 +5,7 @@ from stylealign.params.labels import EvaluateParams, QualityParams, TransferPara
 from stylealign.params.load import load_params
 from stylealign.params.models import (
     AnalyzeParams,
+    CoverageParams,
     InvertParams,
     ShardsParams,
     StandingParams,
@@ -18,6 +19,7 @@ from stylealign.params.section import Section
 __all__ = [
     "AlignParams",
     "AnalyzeParams",
+    "CoverageParams",
     "EvaluateParams",
     "InvertParams",
     "Params",

@@ -34,6 +34,16 @@ class ShardsParams(Section):
     """That of its manifest, so that other images are not taken for these."""
 
 
+class CoverageParams(Section):
+    """How a parent in training is held against its data: by what a reader sees in both."""
+
+    num_samples: Count = 2000
+    """Samples of the parent that are read at each snapshot, and images of the data at most."""
+    reader_steps: Count = 400
+    """Optimisation steps of the reader, which is fitted once."""
+    seed: Seed = 0
+
+
 class TrainParentParams(Section):
     """The parent: given as a checkpoint (the stage stays frozen), or trained from a data set."""
 
@@ -47,6 +57,8 @@ class TrainParentParams(Section):
     """None where a checkpoint is given."""
     recipe: Recipe | None = None
     """None where a checkpoint is given."""
+    coverage: CoverageParams | None = CoverageParams()
+    """Whether its samples cover what the data shows; None = not measured."""
 
 
 class TrainChildParams(Section):

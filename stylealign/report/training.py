@@ -11,10 +11,21 @@ import pandas as pd
 from stylealign.errors import DataError
 from stylealign.report import charts
 from stylealign.report.columns import mean, numbers
-from stylealign.report.content import Block, Chart, Charts, Section, Text, missing
-from stylealign.report.formatting import number, percent, significant, words
+from stylealign.report.content import (
+    Block,
+    Cell,
+    Chart,
+    Charts,
+    Column,
+    Section,
+    Table,
+    Text,
+    missing,
+)
+from stylealign.report.formatting import NO_NUMBER, number, percent, significant, words
 from stylealign.report.sources import Sources
 
+COVERAGE_FILE = "coverage.json"
 HISTORY_FILE = "history.json"
 STANDINGS_FILE = "standings.json"
 RULES = {
@@ -24,12 +35,16 @@ RULES = {
 
 
 def describe_training(sources: Sources) -> Section:
-    """Every number that was followed while the children were trained."""
+    """Every number that was followed while the children were trained, and what the parent draws."""
     lead = (
         "The child starts from the parent's weights. Each curve is the mean over one reporting "
         "interval, against thousands of real images shown (kimg)."
     )
     blocks: list[Block] = []
+    coverage = sources.parent_model / COVERAGE_FILE
+    if coverage.exists():
+        heading = Text(f"{sources.parent_dataset}, the parent", "heading")
+        blocks += [heading, coverage_table(coverage)]
     for name, child in sources.children.items():
         path = child.model / HISTORY_FILE
         if not path.exists():
@@ -41,6 +56,38 @@ def describe_training(sources: Sources) -> Section:
             blocks.append(standing_charts(name, read_standings(standings)))
         blocks.append(history_charts(name, read_history(path)))
     return Section("training", "Training", lead, tuple(blocks))
+
+
+def coverage_table(path: Path) -> Table:
+    """How much of its data's spread the parent draws, label by label, at its last snapshot.
+
+    Raises: DataError if the file holds no such thing.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        last, scores = content["snapshots"][-1], content["reader_scores"]
+        spread, gaps = last["spread"], last["prevalence_gap"]
+        rows = [
+            (
+                Cell(words(name), tone="bad" if name in content["below"] else "plain"),
+                Cell(number(spread.get(name))),
+                Cell(f"{number(100 * gaps[name], 1)} points" if name in gaps else NO_NUMBER),
+                Cell(number(scores[name])),
+            )
+            for name in (*spread, *gaps)
+        ]
+        caption = (
+            f"What samples show of the data at {last['kimg']:g} kimg, by a reader of both. Covered "
+            f"is a label from {content['min_spread']:g} of the data's spread on, or with shares "
+            f"within {100 * content['max_prevalence_gap']:g} points: a child cannot inherit what "
+            "its parent does not draw."
+        )
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        message = f"{str(path)!r} holds no coverage ({error!r}): train the parent again"
+        raise DataError(message) from error
+    titles = ("spread, samples / data", "largest gap of a share", "reader's score")
+    columns = (Column("label", is_number=False), *map(Column, titles))
+    return Table(caption, columns, tuple(rows))
 
 
 def read_history(path: Path) -> pd.DataFrame:

@@ -133,6 +133,33 @@ def test_torchrun_trains_the_same_child_in_two_processes(prepared, undisturbed, 
         assert histories[0][0][name] == pytest.approx(histories[1][0][name], rel=0.02)
 
 
+def test_a_parent_from_scratch_is_held_against_its_data(prepared, tmp_path):
+    project = copy_of(prepared, tmp_path)
+    tree = small_params()
+    recipe = {"total_kimg": 0.064, "tick_kimg": 0.016, "snapshot_kimg": 0.032, "batch_size": 8}
+    rates = {"g_lr": 2e-3, "d_lr": 2e-3, "min_sample_spread": 0, "min_logit_spread": 0}
+    widths = {4: 8, 8: 8, 16: 8, 32: 8}
+    tree["train_parent"] |= {
+        "model": "artifacts/train_parent",
+        "architecture": {
+            "z_dim": 8, "w_dim": 8, "num_mapping_layers": 2, "channels": widths, "noise": False,
+        },
+        "recipe": recipe | rates,
+        "coverage": {"num_samples": 40, "reader_steps": 150},
+    }  # fmt: skip
+    write_params(project, tree)
+
+    run_stages(project, "prepare@people", "train_parent")
+
+    table = json.loads((project / "artifacts/train_parent/coverage.json").read_text())
+    logged = rows(project, "mlflow.db", "select distinct key from metrics where key like 'cov%'")
+    labels = {name for kind in ("spread", "prevalence_gap") for name in table["snapshots"][0][kind]}
+    assert [row["kimg"] for row in table["snapshots"]] == [0.032, 0.064]
+    assert {f"coverage.{name}" for name in labels} == {key for (key,) in logged}
+    assert "tone" in labels
+    assert table["below"]  # a parent of 64 images draws nothing of what it was shown
+
+
 def test_torchrun_is_refused_for_other_stages(prepared):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = run(prepared, *launch, "-m", "flows.cli", "run", "invert")

@@ -25,9 +25,10 @@ from stylealign.tensors import to_float
 AnyPixels = UInt8[np.ndarray, "_ _ _ 3"]
 """A batch of another length than the images it stands beside."""
 
+MIN_IMAGES: Final = 20
+
 _NUM_CANDIDATES: Final = 4
 _WARM_UP: Final = 0.1
-_MIN_IMAGES: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +220,8 @@ def _check(
     if len(images) != len(labels):
         lengths = (len(images), len(labels))
         raise DataError(f"there are {lengths!r} images and rows of labels, expected equally many")
-    if len(images) < _MIN_IMAGES:
-        message = f"a reader needs at least {_MIN_IMAGES} labelled images"
+    if len(images) < MIN_IMAGES:
+        message = f"a reader needs at least {MIN_IMAGES} labelled images"
         raise DataError(f"{message}, got {len(images)}")
     if images.shape[1] != images.shape[2]:
         raise DataError(f"images are {images.shape[1:3]!r}, expected square ones")

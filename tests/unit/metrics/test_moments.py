@@ -76,3 +76,12 @@ def test_a_single_row_and_another_width_are_refused():
         frechet_of_moments(good, Moments.of_rows(rows(1)))
     with pytest.raises(DataError, match="one extractor"):
         frechet_of_moments(good, Moments.of_rows(rows(10, width=5)))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_stream_with_one_bad_number_is_refused(bad):
+    good, spoilt = rows(40), rows(40, seed=1)
+    spoilt[17, 3] = bad
+
+    with pytest.raises(DataError, match="fake features are not finite"):
+        frechet_of_moments(Moments.of_rows(good), Moments.of_batches(spoilt.split(8)))

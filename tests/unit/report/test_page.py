@@ -13,7 +13,16 @@ import pytest
 
 from stylealign.errors import CheckpointError, DataError
 from stylealign.report import Sources, build_page, render_page
-from stylealign.report.content import Card, Cards, Charts, Page, Picture, Section
+from stylealign.report.content import (
+    Card,
+    Cards,
+    Charts,
+    Page,
+    Picture,
+    Section,
+    Table,
+    Text,
+)
 from stylealign.report.formatting import NO_NUMBER
 from stylealign.report.training import describe_training
 
@@ -317,6 +326,41 @@ def test_a_child_without_standings_has_its_curves_alone(sources: Sources, projec
     section = describe_training(sources)
 
     assert [block.kind for block in section.blocks] == ["text", "charts"]
+
+
+def write_coverage(project: Path, text: str) -> None:
+    (project / "models" / "people" / "coverage.json").write_text(text, "utf-8")
+
+
+def test_labels_that_the_parent_does_not_cover_are_marked(sources: Sources, project: Path):
+    last = {"kimg": 8.0, "spread": {"yaw": 0.97, "smile": 0.5}, "prevalence_gap": {"tone": 0.02}}
+    content = {"below": ["smile"], "min_spread": 0.9, "max_prevalence_gap": 0.05,
+               "reader_scores": {"yaw": 0.9, "smile": 0.7, "tone": 0.8},
+               "snapshots": [last]}  # fmt: skip
+    write_coverage(project, json.dumps(content))
+
+    heading, table, *_ = describe_training(sources).blocks
+
+    assert isinstance(heading, Text)
+    assert isinstance(table, Table)
+    assert heading.text == "people, the parent"
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["yaw", "0.97", NO_NUMBER, "0.90"],
+        ["smile", "0.50", NO_NUMBER, "0.70"],
+        ["tone", NO_NUMBER, "2.0 points", "0.80"],
+    ]
+    assert [row[0].tone for row in table.rows] == ["plain", "bad", "plain"]
+    assert "at 8 kimg" in table.caption
+    assert "within 5 points" in table.caption
+    assert "people, the parent" in section(read(sources), "training")
+
+
+@pytest.mark.parametrize("broken", ["", "[]", '{"snapshots": [], "reader_scores": {}}'])
+def test_broken_coverage_is_refused(sources: Sources, project: Path, broken: str):
+    write_coverage(project, broken)
+
+    with pytest.raises(DataError, match="holds no coverage"):
+        describe_training(sources)
 
 
 @pytest.mark.parametrize("broken", ["", "[]", '{"kept_kimg": 3, "standings": []}'])

@@ -1,0 +1,188 @@
+"""How much of what its data shows a parent draws, at each of its snapshots."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stylealign.data.dataset import ImageDataset
+from stylealign.data.labels import LabelSchema
+from stylealign.errors import CheckpointError
+from stylealign.images import PixelBatch
+from stylealign.metrics.accuracy import score_labels
+from stylealign.metrics.coverage import (
+    MAX_PREVALENCE_GAP,
+    MIN_SPREAD,
+    Coverage,
+    choose_readable,
+    measure_coverage,
+)
+from stylealign.metrics.readers import Reader, fit_reader, load_reader
+from stylealign.metrics.readers.fitting import MIN_IMAGES
+from stylealign.metrics.readers.network import MIN_RESOLUTION
+from stylealign.metrics.readers.targets import READABLE
+from stylealign.params import CoverageParams
+from stylealign.training import Training
+from tasks.samples import iterate_samples
+
+COVERAGE_FILE = "coverage.json"
+NOTHING: Final = Coverage({}, {})
+
+READ_AT_ONCE: Final = 64
+MAX_READ_PX: Final = 128
+"""Side from which on images are shrunk before they are read: attributes are not in the pores."""
+
+MAX_FITTED_BYTES: Final = 2**29
+"""Decoded images that a reader is fitted on."""
+
+
+class DataCoverage:
+    """Holds a parent in training against its data, label by label, by what a reader sees in both.
+
+    The reader is fitted before the first step, or comes from `cache`; what it sees in the data is
+    read from images that it was not fitted on, and labels that it cannot read there do not count.
+    Without any label that counts nothing is measured. Figures lie in the training's own state, so
+    a run that goes on, or falls back, has those that belong to the kimg it is at; nothing is drawn
+    from the rng of the training.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        dataset: ImageDataset,
+        params: CoverageParams | None,
+        cache: Path,
+    ) -> None:
+        self.training, self.params = training, params or CoverageParams()
+        self.schema: LabelSchema = {}
+        self.scores: dict[str, float] = {}
+        seen, unseen = divide(dataset, self.params)
+        known = readable_schema(dataset, seen) if params else {}
+        if not known:
+            return
+        self.reader = fitted_reader(dataset, seen, known, self.params, cache)
+        self.real = self.read(dataset.batches(unseen, READ_AT_ONCE))
+        truth = dataset.labels("train").loc[unseen, list(known)]
+        self.scores = score_labels(truth, self.real, known)
+        self.schema = choose_readable(self.scores, known)
+        if training.recipe.mirror:  # then this is what the parent is shown
+            turned = (batch[:, :, ::-1].copy() for batch in dataset.batches(unseen, READ_AT_ONCE))
+            self.real = pd.concat([self.real, self.read(turned)], ignore_index=True)
+
+    def read(self, batches: Iterable[PixelBatch]) -> pd.DataFrame:
+        """What the reader sees in images that stream by, one row each."""
+        read = [self.reader.predict(shrink(batch)) for batch in batches]
+        return pd.concat(read, ignore_index=True)
+
+    def measure(self) -> Coverage:
+        """Note what the parent covers now."""
+        if not self.schema:
+            return NOTHING
+        training, params, split = self.training, self.params, self.training.split
+        samples = iterate_samples(
+            training.model,
+            params.num_samples,
+            params.seed,
+            num_at_once=training.recipe.batch_size // (split.num_ranks * split.num_parts),
+            draw_c=training.classes.draw if training.classes else None,
+        )
+        coverage = measure_coverage(self.read(samples), self.real, self.schema)
+        row = {"kimg": training.kimg, **asdict(coverage)}
+        training.standings = [*training.standings, row]
+        return coverage
+
+    @property
+    def last(self) -> Coverage:
+        """What was measured last: of the parent itself, once it is done."""
+        rows = self.training.standings if self.schema else []
+        return Coverage(rows[-1]["spread"], rows[-1]["prevalence_gap"]) if rows else NOTHING
+
+    @property
+    def complaint(self) -> str:
+        """The labels that are not covered, in a sentence; empty where all are."""
+        last = self.last
+        said = [
+            f"{name} ({last.spread[name]:.2f} of the data's spread)"
+            if name in last.spread
+            else f"{name} (a share {100 * last.prevalence_gap[name]:.1f} points off)"
+            for name in last.below
+        ]
+        if not said:
+            return ""
+        advice = "a child cannot inherit what its parent does not draw"
+        return f"samples cover too little of {', '.join(said)}: {advice}"
+
+    def tables(self) -> Mapping[str, Any]:
+        """The file to keep beside the model, by its name; none where nothing was measured."""
+        if not self.schema or not self.training.standings:
+            return {}
+        content = {
+            "below": self.last.below,
+            "min_spread": MIN_SPREAD,
+            "max_prevalence_gap": MAX_PREVALENCE_GAP,
+            "settings": self.params.model_dump(mode="json"),
+            "reader_scores": self.scores,
+            "snapshots": self.training.standings,
+        }
+        return {COVERAGE_FILE: content}
+
+
+def divide(dataset: ImageDataset, params: CoverageParams) -> tuple[list[str], list[str]]:
+    """Images that a reader is fitted on, and those of the same split that it has not seen."""
+    ids = dataset.ids("train")
+    order = np.random.default_rng(params.seed).permutation(len(ids))
+    num_unseen = min(params.num_samples, len(ids) // 2)
+    most = MAX_FITTED_BYTES // (3 * min(dataset.resolution, MAX_READ_PX) ** 2)
+    parts = order[num_unseen:][:most], order[:num_unseen]
+    seen, unseen = ([ids[place] for place in np.sort(part)] for part in parts)
+    return seen, unseen
+
+
+def readable_schema(dataset: ImageDataset, ids: list[str]) -> LabelSchema:
+    """Labels of a type that readers read, as far as enough of these images have them."""
+    if dataset.resolution < MIN_RESOLUTION:
+        return {}
+    known = dataset.labels("train").loc[ids].notna().sum()
+    return {
+        name: spec
+        for name, spec in dataset.schema.items()
+        if spec.type in READABLE and known[name] >= MIN_IMAGES
+    }
+
+
+def fitted_reader(
+    dataset: ImageDataset,
+    ids: list[str],
+    schema: LabelSchema,
+    params: CoverageParams,
+    cache: Path,
+) -> Reader:
+    """A reader of these images' labels, from the folder `cache` if it is there whole."""
+    settings = [params.reader_steps, params.seed, torch.__version__, torch.get_num_threads()]
+    key = json.dumps([dataset.content_hash, ids, sorted(schema), *settings])
+    folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
+    with contextlib.suppress(CheckpointError):  # missing or damaged: fitted anew
+        return load_reader(folder)
+    labels = dataset.labels("train").loc[ids, list(schema)].reset_index(drop=True)
+    images = np.concatenate([shrink(batch) for batch in dataset.batches(ids, READ_AT_ONCE)])
+    reader = fit_reader(images, labels, schema, seed=params.seed, num_steps=params.reader_steps)
+    with contextlib.suppress(OSError):  # what cannot be kept is fitted anew
+        reader.save(folder)
+    return reader
+
+
+def shrink(images: PixelBatch) -> PixelBatch:
+    """Images of at most `MAX_READ_PX` pixels, by the mean over whole blocks."""
+    num, side = images.shape[:2]
+    factor = max(side // MAX_READ_PX, 1)
+    if factor == 1:
+        return images
+    blocks = images.reshape(num, side // factor, factor, side // factor, factor, 3)
+    return blocks.mean((2, 4)).round().astype(np.uint8)
