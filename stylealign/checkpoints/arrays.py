@@ -1,7 +1,6 @@
 """Arrays of foreign files: descriptions first, checked numbers only when they are asked for."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylealign.checkpoints.unpickle import Builder, Global, Record, describe
+from stylealign.checkpoints.unpickle import Builder, Global, Record, check_keys, describe
 from stylealign.errors import CheckpointError
 
 STORAGE_TYPES: Final[dict[str, torch.dtype]] = {
@@ -27,7 +26,11 @@ STORAGE_TYPES: Final[dict[str, torch.dtype]] = {
 }
 
 _MAX_DIMENSIONS = 8
-_NUMPY_CODE = re.compile(r"[biuf][1248]")
+_MAX_SIZE = 2**40
+_MAX_ELEMENTS = 2**62
+_NUMPY_CODES = frozenset({
+    "b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8",
+})  # fmt: skip
 _BYTE_ORDERS = ("<", ">", "=", "|")
 
 
@@ -98,7 +101,7 @@ class NumpyType(Record):
         code = arguments[0] if arguments else None
         if isinstance(code, str) and code[:1] in _BYTE_ORDERS:
             code = code[1:]
-        if not isinstance(code, str) or not _NUMPY_CODE.fullmatch(code):
+        if not isinstance(code, str) or code not in _NUMPY_CODES:
             raise CheckpointError(f"numpy arrays of type {describe(code)} are not allowed")
         self.dtype = np.dtype(code)
 
@@ -127,8 +130,7 @@ class NumpyArray(Record):
         _, shape, dtype, is_fortran, data = state
         if not isinstance(dtype, NumpyType) or not isinstance(data, bytes):
             raise CheckpointError("a numpy array does not hold plain numbers")
-        check_sizes(shape)
-        if math.prod(shape) * dtype.dtype.itemsize != len(data):
+        if count_elements(shape) * dtype.dtype.itemsize != len(data):
             raise CheckpointError(f"a numpy array of shape {shape} has {len(data)} bytes")
         order = "F" if is_fortran is True else "C"
         self.array = np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
@@ -136,13 +138,20 @@ class NumpyArray(Record):
 
 def check_sizes(sizes: object) -> None:
     """Refuse what is no tuple of a few non-negative integers."""
-    is_fine = (
-        isinstance(sizes, tuple)
-        and len(sizes) <= _MAX_DIMENSIONS
-        and all(type(size) is int and 0 <= size < 2**40 for size in sizes)
-    )
-    if not is_fine:
-        raise CheckpointError("sizes or strides are no tuple of a few non-negative integers")
+    if not isinstance(sizes, tuple) or len(sizes) > _MAX_DIMENSIONS:
+        message = f"sizes or strides are {describe(sizes)}, not up to {_MAX_DIMENSIONS} integers"
+        raise CheckpointError(message)
+    for size in sizes:
+        if type(size) is not int or not 0 <= size < _MAX_SIZE:
+            raise CheckpointError(f"{describe(size)} is no size, stride, offset or count")
+
+
+def count_elements(sizes: tuple[int, ...]) -> int:
+    """Product of sizes; refuses those that overflow, though another one be zero."""
+    check_sizes(sizes)
+    if math.prod(size for size in sizes if size) > _MAX_ELEMENTS:
+        raise CheckpointError(f"sizes {sizes} are too large together")
+    return math.prod(sizes)
 
 
 def numpy_scalar(arguments: tuple[Any, ...]) -> int | float | bool:
@@ -161,11 +170,10 @@ def rebuild_tensor(arguments: tuple[Any, ...]) -> StoredTensor:
         raise CheckpointError("a tensor has no storage")
     storage, offset, size, stride = arguments[:4]
     check_sizes((offset,))
-    check_sizes(size)
+    count = count_elements(size)
     check_sizes(stride)
     if len(size) != len(stride):
         raise CheckpointError(f"a tensor has {len(size)} sizes and {len(stride)} strides")
-    count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if count and (count > storage.num_elements or last >= storage.num_elements):
         raise CheckpointError(
@@ -187,7 +195,8 @@ def storage_of(persistent_id: object) -> tuple[str, Storage]:
     if not isinstance(persistent_id, tuple) or len(persistent_id) < 5:
         raise CheckpointError("a persistent id names no storage")
     kind, storage_type, key, _, count = persistent_id[:5]
-    if kind != "storage" or not isinstance(storage_type, Global) or not isinstance(key, str):
+    is_named = isinstance(storage_type, Global) and storage_type.name in STORAGE_TYPES
+    if kind != "storage" or not is_named or not isinstance(key, str):
         raise CheckpointError("a persistent id names no storage")
     check_sizes((count,))
     return key, Storage(STORAGE_TYPES[storage_type.name], count)
@@ -203,6 +212,7 @@ def new_dict(arguments: tuple[Any, ...]) -> dict[str, Any]:
         for pair in pairs
     ):
         raise CheckpointError("a dict is made of something else than pairs")
+    check_keys(key for key, _ in pairs)
     return dict(pairs)
 
 

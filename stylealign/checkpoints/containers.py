@@ -14,7 +14,7 @@ from stylealign.checkpoints.arrays import (
     new_dict,
     storage_of,
 )
-from stylealign.checkpoints.unpickle import PickleReader, Record
+from stylealign.checkpoints.unpickle import Budget, PickleReader, Record
 from stylealign.errors import CheckpointError
 
 TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
@@ -35,7 +35,7 @@ def read_snapshot(data: bytes, source: str) -> object:
 
     Raises: CheckpointError naming the file and what is refused.
     """
-    remaining = len(data)
+    budget, remaining = Budget(), len(data)
 
     def load_from_bytes(arguments: tuple[Any, ...]) -> Storage:
         nonlocal remaining
@@ -44,7 +44,7 @@ def read_snapshot(data: bytes, source: str) -> object:
         remaining -= len(arguments[0])
         if remaining < 0:
             raise CheckpointError("its storages are larger than the file")
-        storage = _read_legacy(arguments[0], f"{source}: storage")
+        storage = _read_legacy(arguments[0], f"{source}: storage", budget)
         if not isinstance(storage, Storage):
             raise CheckpointError("inner bytes hold no storage")
         return storage
@@ -57,7 +57,7 @@ def read_snapshot(data: bytes, source: str) -> object:
         "torch_utils.persistence._reconstruct_persistent_obj": _persistent_object,
         "dnnlib.tflib.network.Network": lambda _: Record("Network"),
     }
-    return PickleReader(io.BytesIO(data), builders, source).read()
+    return PickleReader(io.BytesIO(data), builders, source, budget).read()
 
 
 def read_torch_file(data: bytes, source: str) -> object:
@@ -65,8 +65,9 @@ def read_torch_file(data: bytes, source: str) -> object:
 
     Raises: CheckpointError naming the file and what is refused.
     """
+    read = _read_zip if data.startswith(ZIP_START) else _read_legacy
     try:
-        return _read_zip(data, source) if data.startswith(ZIP_START) else _read_legacy(data, source)
+        return read(data, source, Budget())
     except CheckpointError:
         raise
     except _DAMAGED_ZIP as error:
@@ -79,24 +80,29 @@ def _persistent_object(arguments: tuple[Any, ...]) -> Record:
     meta = arguments[0] if len(arguments) == 1 else None
     if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
         raise CheckpointError("a persistent object has no state")
-    return Record(str(meta.get("class_name"))[:100], meta["state"])
+    class_name = meta.get("class_name")
+    if not isinstance(class_name, str):
+        raise CheckpointError("the class name of a persistent object is no text")
+    return Record(class_name[:100], meta["state"])
 
 
-def _torch_reader(stream: io.BytesIO, source: str, storages: dict[str, Storage]) -> PickleReader:
+def _torch_reader(
+    stream: io.BytesIO, source: str, budget: Budget, storages: dict[str, Storage]
+) -> PickleReader:
     def load_persistent(persistent_id: object) -> Storage:
         key, storage = storage_of(persistent_id)
         return storages.setdefault(key, storage)
 
     namespace = {f"{argparse.__name__}.Namespace": lambda _: Record("Namespace")}
-    return PickleReader(stream, {**TORCH_BUILDERS, **namespace}, source, load_persistent)
+    return PickleReader(stream, {**TORCH_BUILDERS, **namespace}, source, budget, load_persistent)
 
 
-def _read_legacy(data: bytes, source: str) -> object:
+def _read_legacy(data: bytes, source: str, budget: Budget) -> object:
     """Five pickles in a row, magic number, version, machine, object, keys; then raw storages."""
     stream = io.BytesIO(data)
     storages: dict[str, Storage] = {}
     magic, _, machine, result, keys = (
-        _torch_reader(stream, source, storages).read() for _ in range(5)
+        _torch_reader(stream, source, budget, storages).read() for _ in range(5)
     )
     if magic != TORCH_MAGIC or not isinstance(keys, list):
         message = f"{source!r} does not start as a file of torch.save does"
@@ -119,12 +125,12 @@ def _read_legacy(data: bytes, source: str) -> object:
     return result
 
 
-def _read_zip(data: bytes, source: str) -> object:
+def _read_zip(data: bytes, source: str, budget: Budget) -> object:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
         for entry in entries:
             if entry.compress_type != zipfile.ZIP_STORED:
-                message = f"{source!r}: entry {entry.filename!r} is compressed, not allowed"
+                message = f"{source!r}: entry {entry.filename[:100]!r} is compressed, not allowed"
                 raise CheckpointError(message)
         if sum(entry.file_size for entry in entries) > len(data):
             message = f"{source!r}: its entries are larger than the file"
@@ -136,11 +142,11 @@ def _read_zip(data: bytes, source: str) -> object:
         names = set(archive.namelist())
         storages: dict[str, Storage] = {}
         stream = io.BytesIO(archive.read(root))
-        result = _torch_reader(stream, source, storages).read()
+        result = _torch_reader(stream, source, budget, storages).read()
         for key, storage in storages.items():
             name = root.removesuffix("data.pkl") + f"data/{key}"
             if name not in names:
-                message = f"{source!r} lacks the storage {name!r}"
+                message = f"{source!r} lacks the storage {name[:100]!r}"
                 raise CheckpointError(message)
             storage.data = archive.read(name)
     return result

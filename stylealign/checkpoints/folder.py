@@ -12,7 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stylealign.checkpoints.weights import build_model, check_config, compute_model_id
+from stylealign.checkpoints.weights import (
+    build_model,
+    check_config,
+    check_names,
+    compute_model_id,
+)
 from stylealign.errors import CheckpointError
 from stylealign.models import Model, ModelConfig
 
@@ -20,6 +25,8 @@ WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 FORMAT = "stylealign-1"
 _MAX_CONFIG_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 20
+"""Names and shapes of a weights file; the largest of ours take 60 kB."""
 
 
 def save_model(model: Model, folder: str | Path) -> ModelConfig:
@@ -56,28 +63,37 @@ def load_folder(folder: Path, device: str | torch.device = "cpu") -> Model:
         message = f"{source!r} is missing; a model folder holds {WEIGHTS_FILE} and {CONFIG_FILE}"
         raise CheckpointError(message)
     try:
-        tensors = _read_tensors(weights, str(device))
+        tensors = _read_tensors(weights, config, str(device))
+    except CheckpointError:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         message = f"{source!r} is truncated or no safetensors file: {error}"
         raise CheckpointError(message) from error
     if _hash_file(weights) != sha256:
-        message = f"{source!r} was changed since it was saved: its sha256 is not {sha256!r}"
+        message = f"{source!r} was changed since it was saved: its sha256 is not {sha256[:64]!r}"
         raise CheckpointError(message)
     return build_model(config, tensors, source).to(device)
 
 
-def _read_tensors(path: Path, device: str) -> dict[str, Tensor]:
+def _read_tensors(path: Path, config: ModelConfig, device: str) -> dict[str, Tensor]:
     """All tensors of a file, each in memory of its own.
 
-    The file is opened for each anew, so that its pages are let go and no weight exists twice.
+    The file is opened for each anew, so that its pages are let go and no weight exists twice;
+    that is why its header must be short, and its names those of the config's networks.
     """
 
     def read(name: str) -> Tensor:
         with safe_open(path, "pt", device=device) as file:
             return file.get_tensor(name).clone()
 
+    with path.open("rb") as file:
+        num_bytes = int.from_bytes(file.read(8), "little")
+    if num_bytes > _MAX_HEADER_BYTES:
+        message = f"{str(path)!r} is truncated, or its header longer than {_MAX_HEADER_BYTES} bytes"
+        raise CheckpointError(message)
     with safe_open(path, "pt") as file:
         names = list(file.keys())
+    check_names(names, config, str(path))
     return {name: read(name) for name in names}
 
 

@@ -20,6 +20,9 @@ _BAND_ARGUMENTS = (
 )  # fmt: skip
 _LINEAR_LAYERS = frozenset({"affine", "embed", "out", "skip"})
 """Layers without an activation; all others have the leaky ReLU."""
+_MEMBERS = ("_parameters", "_buffers", "_modules")
+_MAX_MEMBERS = 20_000
+"""Names in the modules of one network; the largest have about 1,000."""
 _MAX_DEPTH = 8
 _MAX_NAME_LENGTH = 100
 RENAMED = (
@@ -221,8 +224,12 @@ def _check_activation(path: str, state: dict[str, Any], source: str) -> None:
 
 
 def _walk(record: object, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Modules by dotted name, each once and not too deep: a file may hold cycles."""
+    """Modules by dotted name, each once, not too deep, and with not too many names in all.
+
+    A file may hold cycles, and modules may share one dict of names.
+    """
     seen: set[int] = set()
+    num_members = 0
     waiting: list[tuple[str, object]] = [("", record)]
     while waiting:
         path, module = waiting.pop()
@@ -230,6 +237,10 @@ def _walk(record: object, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
             message = f"{source}: {path or 'the network'!r} is no module, or part of a cycle"
             raise CheckpointError(message)
         seen.add(id(module))
+        num_members += sum(len(_dict_of(module.state, kind, source)) for kind in _MEMBERS)
+        if num_members > _MAX_MEMBERS:
+            message = f"{source}: its modules as far as {path!r} have over {_MAX_MEMBERS} members"
+            raise CheckpointError(message)
         yield path, module.state
         for name, child in _dict_of(module.state, "_modules", source).items():
             if child is not None:

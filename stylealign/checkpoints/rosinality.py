@@ -8,6 +8,7 @@ from torch import Tensor
 
 from stylealign.checkpoints.arrays import StoredTensor
 from stylealign.checkpoints.tables import TensorTable
+from stylealign.checkpoints.unpickle import describe
 from stylealign.checkpoints.weights import build_model, check_config, measure_w_avg
 from stylealign.errors import CheckpointError
 from stylealign.models import Model, ModelConfig
@@ -63,8 +64,11 @@ def import_rosinality(checkpoint: dict[str, Any], source: str, num_bytes: int) -
         raise CheckpointError(message)
     config = check_config(_fields(tables["G_ema"], tables.get("D")), source)
     w_avg = checkpoint.get("latent_avg")
+    if w_avg is not None and not isinstance(w_avg, StoredTensor):
+        message = f"{source!r}: 'latent_avg' is {describe(w_avg)}, not a tensor"
+        raise CheckpointError(message)
     mean = torch.zeros(config.w_dim)
-    if isinstance(w_avg, StoredTensor):
+    if w_avg is not None:
         mean = _without_unit_axes(w_avg.load(), "w_avg")
     tensors: dict[str, Tensor] = {}
     for network, table in tables.items():

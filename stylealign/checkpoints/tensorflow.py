@@ -193,7 +193,7 @@ def _synthesis_variable(name: str, array: np.ndarray, source: str) -> tuple[str,
     if layer not in _CONVS:
         raise _unknown(source, name)
     ours = f"synthesis.blocks.b{resolution}.{_CONVS[layer]}.{_LEAVES.get(leaf, leaf)}"
-    is_flipped = layer == "Conv0_up" and leaf == "weight"
+    is_flipped = layer == "Conv0_up" and leaf == "weight" and array.ndim == 4
     offset = 1.0 if leaf == "mod_bias" else 0.0
     return ours, Variable(array, is_flipped=is_flipped, offset=offset)
 
@@ -257,7 +257,7 @@ def _is_name(name: object) -> TypeGuard[str]:
 
 def _check_arguments(state: dict[str, Any], source: str) -> None:
     function, kwargs = state.get("build_func_name"), state.get("static_kwargs")
-    if function not in _FUNCTIONS:
+    if not isinstance(function, str) or function not in _FUNCTIONS:
         message = f"{source}: network function {describe(function)} is not supported"
         raise CheckpointError(message)
     if not isinstance(kwargs, dict):

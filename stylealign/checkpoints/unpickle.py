@@ -1,13 +1,14 @@
 """A pickle reader that runs nothing: it knows plain data, and refuses every name not on its list.
 
 It interprets the opcodes itself rather than steering Python's unpickler, so that a file can
-reach neither an import, nor a call, nor an attribute. Its memory is bounded by the file's size.
+reach neither an import, nor a call, nor an attribute. Its memory is bounded: a few times the
+file's bytes, and some hundred for each step of a budget that all pickles in the file share.
 """
 
 import io
 import pickletools
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from stylealign.errors import CheckpointError
@@ -15,11 +16,10 @@ from stylealign.errors import CheckpointError
 Builder: TypeAlias = Callable[[tuple[Any, ...]], object]
 """Makes plain data of a listed global's arguments."""
 
-MAX_OPCODES: Final = 200_000
-"""Snapshots of the largest models have about 40,000."""
-
-_KEY_TYPES: Final = (str, int, float, bool, type(None))
-"""Keys of flat types only: hashing a nest of shared tuples takes exponential time."""
+MAX_STEPS: Final = 200_000
+"""A snapshot of 32 pixels takes 32,000; one of 1024, reckoned from it, 70,000."""
+_MAX_KEY_LENGTH: Final = 200
+_MAX_KEY_BITS: Final = 64
 
 
 def describe(value: object) -> str:
@@ -27,9 +27,41 @@ def describe(value: object) -> str:
     if isinstance(value, str):
         return repr(value[:80])
     is_short = value is None or isinstance(value, bool | float)
-    if is_short or (isinstance(value, int) and value.bit_length() <= 64):
+    if is_short or (isinstance(value, int) and value.bit_length() <= _MAX_KEY_BITS):
         return repr(value)
     return f"a {type(value).__name__}"
+
+
+def check_keys(keys: Iterable[object]) -> None:
+    """Refuse keys that are not flat and short: others take long to hash, or to tell apart."""
+    for key in keys:
+        if isinstance(key, str):
+            is_fine = len(key) <= _MAX_KEY_LENGTH
+        elif isinstance(key, int):
+            is_fine = key.bit_length() <= _MAX_KEY_BITS
+        else:
+            is_fine = key is None or isinstance(key, float)
+        if not is_fine:
+            raise CheckpointError(f"{describe(key)} is used as a key, not allowed")
+
+
+class Budget:
+    """The steps that one file may take: its opcodes, and the entries that builders are given.
+
+    Entries count too, as one opcode can hand a builder a long list that the file holds once.
+    """
+
+    def __init__(self) -> None:
+        self.num_left = MAX_STEPS
+
+    def spend(self, num_steps: int) -> None:
+        """Take steps.
+
+        Raises: CheckpointError once there are none left.
+        """
+        self.num_left -= num_steps
+        if self.num_left < 0:
+            raise CheckpointError(f"it has more than {MAX_STEPS} opcodes and entries of arguments")
 
 
 class Global:
@@ -48,21 +80,22 @@ class Record:
         self.state: dict[str, Any] = state or {}
 
     def set_state(self, state: object) -> None:
-        """Take the state that a BUILD opcode brings.
+        """Take the state that a BUILD opcode brings: the dict itself, copies would add up.
 
-        Raises: CheckpointError if it is not a dict.
+        Raises: CheckpointError if it is not a dict, or a second one.
         """
         if not isinstance(state, dict):
-            message = f"the state of {self.class_name!r} is no dict"
-            raise CheckpointError(message)
-        self.state.update(state)
+            raise CheckpointError(f"the state of {self.class_name!r} is no dict")
+        if self.state:
+            raise CheckpointError(f"the state of {self.class_name!r} is set twice")
+        self.state = state
 
 
 class PickleReader:
     """Reads one pickle from a stream of bytes into plain data.
 
     `builders` lists the globals by dotted name; `load_persistent` resolves persistent ids where
-    the format has them.
+    the format has them; pickles of one file share a `budget`.
 
     Raises: CheckpointError naming `source` and the first global or opcode that is refused.
     """
@@ -72,10 +105,11 @@ class PickleReader:
         stream: io.BytesIO,
         builders: Mapping[str, Builder],
         source: str,
+        budget: Budget,
         load_persistent: Callable[[object], object] | None = None,
     ) -> None:
         self.stream, self.builders, self.source = stream, builders, source
-        self.load_persistent = load_persistent
+        self.budget, self.load_persistent = budget, load_persistent
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -83,11 +117,10 @@ class PickleReader:
     def read(self) -> object:
         """The object that the pickle describes."""
         try:
-            for count, (opcode, argument, _) in enumerate(pickletools.genops(self.stream)):
+            for opcode, argument, _ in pickletools.genops(self.stream):
+                self.budget.spend(1)
                 if opcode.name == "STOP":
                     return self.stack.pop()
-                if count >= MAX_OPCODES:
-                    raise CheckpointError(f"it has more than {MAX_OPCODES} opcodes")
                 step = _STEPS.get(opcode.name)
                 if step is None:
                     raise CheckpointError(f"it uses the pickle opcode {opcode.name}, not allowed")
@@ -96,7 +129,8 @@ class PickleReader:
             message = f"refuse to read {self.source!r}: {error}"
             raise CheckpointError(message) from error
         except (ValueError, IndexError, KeyError, struct.error, OverflowError) as error:
-            message = f"{self.source!r} is truncated or no pickle: {error!r:.200}"
+            reason = f"{type(error).__name__}: {str(error)[:200]}"
+            message = f"{self.source!r} is truncated or no pickle: {reason}"
             raise CheckpointError(message) from error
         message = f"{self.source!r} is truncated: the pickle has no end"
         raise CheckpointError(message)
@@ -189,26 +223,20 @@ def _append_all(reader: PickleReader, _: object) -> None:
 
 def _add_items(reader: PickleReader, _: object) -> None:
     items = reader.pop_marked()
-    _check_keys(items)
+    check_keys(items)
     reader.top(set).update(items)
 
 
 def _set_item(reader: PickleReader, _: object) -> None:
     value, key = reader.stack.pop(), reader.stack.pop()
-    _check_keys([key])
+    check_keys([key])
     reader.top(dict)[key] = value
 
 
 def _set_items(reader: PickleReader, _: object) -> None:
     items = reader.pop_marked()
-    _check_keys(items[::2])
+    check_keys(items[::2])
     reader.top(dict).update(zip(items[::2], items[1::2], strict=True))
-
-
-def _check_keys(keys: list[Any]) -> None:
-    for key in keys:
-        if not isinstance(key, _KEY_TYPES):
-            raise CheckpointError(f"a {type(key).__name__} is used as a key, not allowed")
 
 
 def _global(reader: PickleReader, argument: str) -> None:
@@ -227,6 +255,8 @@ def _reduce(reader: PickleReader, _: object) -> None:
     target = reader.top(Global)
     if not isinstance(arguments, tuple):
         raise CheckpointError(f"the arguments of {target.name!r} are no tuple")
+    reader.budget.spend(len(arguments))
+    reader.budget.spend(sum(len(entries) for entries in arguments if isinstance(entries, list)))
     reader.stack[-1] = target.build(arguments)
 
 

@@ -1,7 +1,7 @@
 """Tensors into networks: built without storage, checked one by one, then adopted."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from pydantic import ValidationError
@@ -44,11 +44,16 @@ def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str)
     return Model(generator, config, discriminator, raw_generator)
 
 
-def check_config(fields: object, source: str) -> ModelConfig:
+def check_config(fields: Mapping[str, object], source: str) -> ModelConfig:
     """The config that these fields make.
 
     Raises: CheckpointError naming `source` and the first field that is out of bounds.
     """
+    # Choosing a text hashes what is given, and a nest of shared tuples takes exponential time.
+    for field, value in fields.items():
+        if isinstance(value, tuple):
+            message = f"{source!r}: field {field!r}: a tuple is not allowed"
+            raise CheckpointError(message)
     try:
         return ModelConfig.model_validate(fields)
     except ValidationError as error:
@@ -56,6 +61,20 @@ def check_config(fields: object, source: str) -> ModelConfig:
         field = ".".join(str(part) for part in first["loc"])
         message = f"{source!r}: field {field!r}: {first['msg']}, got {describe(first['input'])}"
         raise CheckpointError(message) from error
+
+
+def check_names(names: Iterable[str], config: ModelConfig, source: str) -> None:
+    """Refuse the first name that no tensor of this config's networks has."""
+    with torch.device("meta"):
+        generator, discriminator = Generator(config), Discriminator(config)
+    networks = {"G_ema": generator, "G": generator, "D": discriminator}
+    known = {
+        f"{prefix}.{name}" for prefix, network in networks.items() for name in network.state_dict()
+    }
+    for name in names:
+        if name not in known:
+            message = f"{source!r} holds unknown tensor {name[:100]!r}"
+            raise CheckpointError(message)
 
 
 def split_by_network(tensors: Mapping[str, Tensor], source: str) -> dict[str, dict[str, Tensor]]:

@@ -156,6 +156,8 @@ def test_weights_of_a_snapshot_that_are_not_finite_are_refused_by_name(tmp_path)
     ("name", "value", "words"),
     [
         ("4x4/Conv/weight", np.zeros((3, 3, 1, 1), np.float32), "shape"),
+        ("8x8/Conv0_up/weight", np.zeros(3, np.float32), "conv0.weight' has shape [3]"),
+        ("8x8/Conv0_up/weight", np.zeros((), np.float32), "conv0.weight' has shape []"),
         ("4x4/Conv/bias", np.full(12, np.nan, np.float32), "NaN"),
         ("4x4/Conv/mystery", np.zeros(3, np.float32), "mystery"),
         ("elsewhere", np.zeros(3, np.float32), "elsewhere"),

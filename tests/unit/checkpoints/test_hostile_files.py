@@ -52,12 +52,16 @@ def sizes(*values: int) -> bytes:
     return b"(" + b"".join(map(number, values)) + b"t"
 
 
-def storage(num_floats: int) -> bytes:
+def storage_bytes(num_floats: int) -> bytes:
     buffer = io.BytesIO()
     tensor = torch.zeros(num_floats).untyped_storage()
     typed = torch.storage.TypedStorage(wrap_storage=tensor, dtype=torch.float32, _internal=True)
     torch.save(typed, buffer, _use_new_zipfile_serialization=False)
-    return call("torch.storage", "_load_from_bytes", short_bytes(buffer.getvalue()))
+    return buffer.getvalue()
+
+
+def storage(num_floats: int) -> bytes:
+    return call("torch.storage", "_load_from_bytes", short_bytes(storage_bytes(num_floats)))
 
 
 def tensor(num_floats: int, offset: int, size: bytes, stride: bytes) -> bytes:
@@ -80,6 +84,8 @@ def array(code: str, shape: bytes, data: bytes) -> bytes:
 
 
 MKDIR = text(CANARY)
+DOUBLED = b")" + b"q\x00h\x00\x86" * 40
+"""A tuple of 2^40 ends: twice itself, forty times over."""
 PAYLOADS: dict[str, bytes] = {
     "a call to os.mkdir": call("os", "mkdir", MKDIR),
     "the same in an old protocol": old_call("os", "mkdir", MKDIR),
@@ -138,7 +144,7 @@ PAYLOADS: dict[str, bytes] = {
     "deep nesting of tuples": b")" + b"\x85" * 150_000,
     "deep nesting of lists": b"]" * 100_000 + b"a" * 99_999,
     "endless opcodes": b"N0" * 400_000 + b"N",
-    "a key of exponential hash": b")" + b"\x94h\x00\x86" * 40 + b"}" + b"h\x00h\x00\x86Ns",
+    "a key of exponential hash": b"}" + DOUBLED + b"Ns",
     "a list as a key": b"}]Ns",
     "an empty stack": b"0",
     "a mark that is not there": b"t",

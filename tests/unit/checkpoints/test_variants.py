@@ -21,7 +21,7 @@ def snapshot(name: str) -> tuple[dict[str, Any], int]:
 
 
 def module(record: Any, path: str) -> dict[str, Any]:
-    for part in path.split("."):
+    for part in filter(None, path.split(".")):
         record = record.state["_modules"][part]
     return record.state
 
