@@ -13,6 +13,7 @@ _TILE = 4
 """Output pixels of a tile along each axis; 6 input pixels make it."""
 _MIN_CHANNELS = 128
 _MIN_SIZE = 32
+_MANY_PIXELS = 128 * 128
 _CHUNK = 2**17
 """Tiles x channels that are transformed at once: they stay in the cache, and memory is bounded."""
 
@@ -67,6 +68,20 @@ def upconv3x3(x: Tensor, weight: Tensor) -> Tensor:
     if _is_wide(x, weight):
         x = x.contiguous(memory_format=torch.channels_last)
     return convolve(x, weight.transpose(0, 1), stride=2, is_transposed=True)
+
+
+def has_many_pixels(x: Tensor, weight: Tensor) -> bool:
+    """Whether scaling a layer's weights for each image is less work than scaling activations.
+
+    Only where nothing is differentiated: the gradient of scaled weights is a convolution more.
+    """
+    return (
+        x.device.type == "cpu"
+        and x.shape[2:].numel() >= _MANY_PIXELS
+        and not _is_wide(x, weight)
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+    )
 
 
 def tap_power(weight: Tensor) -> Tensor:

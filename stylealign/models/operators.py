@@ -25,11 +25,13 @@ def blur_kernel(gain: float = 1.0) -> Tensor:
     return (kernel / kernel.sum() * gain)[None, None]
 
 
-def blur(x: Tensor, kernel: Tensor, *, padding: int, stride: int = 1) -> Tensor:
+def blur(
+    x: Tensor, kernel: Tensor, bias: Tensor | None = None, *, padding: int, stride: int = 1
+) -> Tensor:
     """Filter every channel with one symmetric kernel: a depthwise convolution."""
     channels = x.shape[1]
     weight = kernel.to(x.dtype).expand(channels, 1, 4, 4)
-    return convolve(x, weight, padding=padding, stride=stride, groups=channels)
+    return convolve(x, weight, bias, padding=padding, stride=stride, groups=channels)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
