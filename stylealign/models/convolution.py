@@ -70,6 +70,19 @@ def upconv3x3(x: Tensor, weight: Tensor) -> Tensor:
     return convolve(x, weight.transpose(0, 1), stride=2, is_transposed=True)
 
 
+def mix_channels(x: Tensor, weight: Tensor) -> Tensor:
+    """A 1x1 convolution with a kernel for each image; differentiable any number of times.
+
+    Where channels are last neither x nor its gradient is copied into another order.
+
+    Shapes: x [N, in, H, W], weight [N, out, in] -> [N, out, H, W].
+    """
+    if x.is_contiguous() or torch.compiler.is_compiling():
+        return torch.bmm(weight, x.flatten(2)).unflatten(2, x.shape[2:])
+    y: Tensor = _ChannelsLastMix.apply(x, weight)
+    return y
+
+
 def has_many_pixels(x: Tensor, weight: Tensor) -> bool:
     """Whether scaling a layer's weights for each image is less work than scaling activations.
 
@@ -141,6 +154,30 @@ class _Constant(Function):
             gradient, blank, weight, None, *ctx.settings, mask
         )
         return (of_x, *(None,) * 6)
+
+
+class _ChannelsLastMix(Function):
+    """torch would give x a gradient with channels first, and mixed orders slow all that follows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # noqa: ANN401 - torch's
+        ctx.save_for_backward(x, weight)
+        return torch.bmm(weight, _pixels(x).transpose(1, 2)).unflatten(2, x.shape[2:])
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
+        (gradient,), (x, weight) = grad_outputs, ctx.saved_tensors
+        needs_x, needs_weight = ctx.needs_input_grad
+        rows = gradient.flatten(2)
+        of_x = None
+        if needs_x:
+            of_x = torch.bmm(rows.transpose(1, 2), weight).unflatten(1, x.shape[2:]).movedim(-1, 1)
+        return of_x, torch.bmm(rows, _pixels(x)) if needs_weight else None
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, H * W, C], a view where channels are last."""
+    return x.movedim(1, -1).flatten(1, 2)
 
 
 def _pair(number: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from stylealign.models.convolution import (
     conv3x3,
     convolve,
     has_many_pixels,
+    mix_channels,
     tap_power,
     upconv3x3,
 )
@@ -216,17 +217,9 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """This resolution's contribution to the image."""
         weight = self.weight.flatten(1) * (style * self.weight_gain)[:, None, :]
-        if x.dtype == self.bias.dtype:
+        if x.is_contiguous() and x.dtype == weight.dtype:
             image = torch.baddbmm(self.bias[:, None], weight, x.flatten(2))
             image = image.unflatten(2, x.shape[2:])
         else:
-            image = self._multiply(weight.to(x.dtype), x) + self.bias[:, None, None]
+            image = mix_channels(x, weight.to(x.dtype)) + self.bias[:, None, None]
         return image if self.clamp is None else image.clamp(-self.clamp, self.clamp)
-
-    @staticmethod
-    def _multiply(weight: Tensor, x: Tensor) -> Tensor:
-        """The product, the other way round where channels are last: then nothing is copied."""
-        if x.is_contiguous():
-            return torch.bmm(weight, x.flatten(2)).unflatten(2, x.shape[2:])
-        pixels = torch.bmm(x.movedim(1, -1).flatten(1, 2), weight.transpose(1, 2))
-        return pixels.unflatten(1, x.shape[2:]).movedim(-1, 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylealign.models.convolution import has_many_pixels
+from stylealign.models.convolution import has_many_pixels, mix_channels
 from stylealign.models.layers import StyledConv, ToRGB
 
 CHANNELS, SIZE = 6, 128
@@ -15,6 +15,7 @@ def new_layer(*, is_up: bool, clamp: float | None = None) -> StyledConv:
     torch.manual_seed(0)
     layer = StyledConv(CHANNELS, 4, 8, SIZE * (1 + is_up), is_up=is_up, clamp=clamp)
     torch.nn.init.normal_(layer.bias)
+    assert layer.noise_strength is not None
     torch.nn.init.constant_(layer.noise_strength, 0.5)
     return layer.double()
 
@@ -63,3 +64,24 @@ def test_channels_last_give_the_same_contribution_to_the_image():
 
     torch.testing.assert_close(last, first, rtol=0, atol=0.02)
     torch.testing.assert_close(first, expected, rtol=0, atol=0.02)
+
+
+def test_mixing_channels_is_differentiable_twice_in_either_order_of_memory():
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, 4, 3, generator=rng, dtype=torch.float64)
+    weight = torch.randn(2, 3, 5, generator=rng, dtype=torch.float64).requires_grad_()
+    last = x.contiguous(memory_format=torch.channels_last)
+    inputs = [x.requires_grad_(), last.detach().requires_grad_()]
+
+    drawn = [mix_channels(one, weight) for one in inputs]
+    gradients = [
+        torch.autograd.grad(y.square().sum(), [one, weight])
+        for y, one in zip(drawn, inputs, strict=True)
+    ]
+
+    torch.testing.assert_close(drawn[1], torch.einsum("nchw,noc->nohw", x, weight))
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert gradients[1][0].is_contiguous(memory_format=torch.channels_last)
+    both = (inputs[1], weight)
+    assert torch.autograd.gradcheck(mix_channels, both)
+    assert torch.autograd.gradgradcheck(mix_channels, both)
