@@ -10,7 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows.project import enter_project, project_lock
@@ -32,6 +34,7 @@ TRAINING_STAGES = ("train_parent", "train_child")
 
 REPORT = Path("artifacts/report/index.html")
 FIGURES = Path("metrics/evaluate.json")
+ARMS = ("source_only", "transfer", "oracle")
 
 
 def run_stage(stage: str, name: str, overrides: Sequence[str]) -> None:
@@ -154,16 +157,18 @@ def show_headline(root: Path) -> None:
 
 def headline_table(child: str, labels: dict[str, dict[str, Any]]) -> Table:
     """One row per label: the three arms, the share of the gap that is closed, the verdict."""
-    table = Table(title=f"labels carried to {child}")
-    columns = ("label", "source_only", "transfer", "oracle", "gap_closed", "low", "high")
-    for column in columns:
-        is_name = column == "label"
-        heading = column.replace("_", " ")
-        table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name)
+    table = Table(title=f"labels carried to {child}", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("label", no_wrap=True)
+    for arm in ARMS:
+        table.add_column(arm.replace("_", "\n"), justify="right", no_wrap=True)
+    table.add_column("gap closed", justify="right", no_wrap=True)
     table.add_column("transferable", no_wrap=True)
     for label, scores in labels.items():
-        cells = (scores.get(column) for column in columns[1:])
-        numbers = (f"{x:.3f}" if isinstance(x, int | float) else "-" for x in cells)
+        arms = ("-" if scores.get(arm) is None else f"{scores[arm]:.3f}" for arm in ARMS)
+        gap = "-"
+        if scores.get("gap_closed") is not None:
+            gap = "{gap_closed:.2f} [{low:.2f}, {high:.2f}]".format(**scores)
         verdict = "yes" if scores["transferable"] else "no"
-        table.add_row(label, *numbers, f"{verdict} (control)" if scores.get("control") else verdict)
+        control = " (control)" if scores.get("control") else ""
+        table.add_row(label, *arms, escape(gap), verdict + control)
     return table
