@@ -48,8 +48,9 @@ class Tags(Record):
 
 
 @pytest.fixture
-def run(tmp_path, prepare_cats) -> Run:
+def run(tmp_path, prepare_cats, monkeypatch) -> Run:
     """A training of ten images in batches of 16, on a device that holds four of them."""
+    monkeypatch.chdir(tmp_path)  # where its snapshots go
     torch.manual_seed(0)
     save_model(Model.new(CONFIG), tmp_path / "parent")
     images = prepare_cats(tmp_path / "cats", 10)
