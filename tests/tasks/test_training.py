@@ -13,7 +13,7 @@ from stylealign.models import Model, ModelConfig
 from stylealign.params import StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
 from stylealign.training.split import Split
-from tasks.training import Run, child_run
+from tasks.training import Run, child_run, drop_snapshots
 
 CONFIG = ModelConfig(
     resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 4, 8: 4, 16: 4, 32: 4},
@@ -93,3 +93,16 @@ def test_a_parent_of_other_channels_is_refused_with_both(images, tmp_path):
 def test_a_parent_without_discriminator_is_refused(images, tmp_path):
     with pytest.raises(CheckpointError, match="no discriminator"):
         start(images, tmp_path, without_discriminator=True)
+
+
+def test_only_the_snapshots_of_the_finished_model_are_dropped(images, tmp_path):
+    stem = start(images, tmp_path).snapshot.stem
+    own = f"{stem}@000001.000.safetensors"
+    other = own.replace("cats-", "cats-wild-")
+    for name in (own, other):
+        (tmp_path / name).touch()
+
+    drop_snapshots.fn("cats", tmp_path)
+
+    assert not (tmp_path / own).exists()
+    assert (tmp_path / other).exists()
