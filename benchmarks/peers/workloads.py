@@ -1,5 +1,6 @@
 """What is timed: a drawing, a step of an inversion, and the parts of a training iteration."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.peers.contenders import Contender
+from stylealign.inversion.frozen import frozen
 
 R1_INTERVAL = 16
 """Training iterations per R1 penalty, the official lazy regularisation."""
@@ -45,17 +47,22 @@ def forward(contender: Contender, inputs: Inputs) -> Step:
 
 
 def inversion_step(contender: Contender, inputs: Inputs) -> Step:
-    """Images of w_plus, their squared error, and its gradient at w_plus."""
+    """Images of w_plus, their squared error, and its gradient at w_plus.
+
+    Weights are frozen, as by `sa.invert` and by NVlabs' projector, unless the contender does not.
+    """
     with torch.no_grad():
         start = contender.map_codes(inputs.z)
     variables = [start.clone().requires_grad_()]
-    if not contender.freezes_weights:
+    is_frozen = contender.freezes_weights
+    if not is_frozen:
         variables += parameters_drawn_with(contender.generator)
 
     def step() -> Tensor:
-        images = contender.draw(variables[0], False)
-        loss = (images - inputs.real).square().mean()
-        return torch.autograd.grad(loss, variables)[0]
+        with frozen(contender.generator) if is_frozen else contextlib.nullcontext():
+            images = contender.draw(variables[0], False)
+            loss = (images - inputs.real).square().mean()
+            return torch.autograd.grad(loss, variables)[0]
 
     return step
 

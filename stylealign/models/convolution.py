@@ -13,7 +13,6 @@ _TILE = 4
 """Output pixels of a tile along each axis; 6 input pixels make it."""
 _MIN_CHANNELS = 128
 _MIN_SIZE = 32
-_MANY_PIXELS = 128 * 128
 _CHUNK = 2**17
 """Tiles x channels that are transformed at once: they stay in the cache, and memory is bounded."""
 
@@ -24,7 +23,7 @@ def convolve(
     bias: Tensor | None = None,
     *,
     stride: int = 1,
-    padding: int = 0,
+    padding: int | tuple[int, int] = 0,
     groups: int = 1,
     is_transposed: bool = False,
 ) -> Tensor:
@@ -81,20 +80,6 @@ def mix_channels(x: Tensor, weight: Tensor) -> Tensor:
         return torch.bmm(weight, x.flatten(2)).unflatten(2, x.shape[2:])
     y: Tensor = _ChannelsLastMix.apply(x, weight)
     return y
-
-
-def has_many_pixels(x: Tensor, weight: Tensor) -> bool:
-    """Whether scaling a layer's weights for each image is less work than scaling activations.
-
-    Only where nothing is differentiated: the gradient of scaled weights is a convolution more.
-    """
-    return (
-        x.device.type == "cpu"
-        and x.shape[2:].numel() >= _MANY_PIXELS
-        and not _is_wide(x, weight)
-        and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-    )
 
 
 def tap_power(weight: Tensor) -> Tensor:
@@ -180,8 +165,8 @@ def _pixels(x: Tensor) -> Tensor:
     return x.movedim(1, -1).flatten(1, 2)
 
 
-def _pair(number: int) -> tuple[int, int]:
-    return number, number
+def _pair(number: int | tuple[int, int]) -> tuple[int, int]:
+    return (number, number) if isinstance(number, int) else number
 
 
 class _Winograd(Function):

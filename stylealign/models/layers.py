@@ -5,15 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stylealign.models.convolution import (
-    conv3x3,
-    convolve,
-    has_many_pixels,
-    mix_channels,
-    tap_power,
-    upconv3x3,
-)
-from stylealign.models.demodulation import demodulate
+from stylealign.models.convolution import conv3x3, convolve, mix_channels, tap_power
 from stylealign.models.initial import standard_normal
 from stylealign.models.operators import (
     LRELU_GAIN,
@@ -22,6 +14,7 @@ from stylealign.models.operators import (
     downsample,
     scaled_leaky_relu,
 )
+from stylealign.models.styled import Layer, styled_conv
 
 
 class EqualizedLinear(nn.Module):
@@ -110,10 +103,8 @@ class EqualizedConv(nn.Module):
 class StyledConv(nn.Module):
     """A 3x3 convolution whose input channels are scaled by a style, then demodulated.
 
-    The activations are scaled rather than the weights, so that one convolution serves the
-    whole batch; the demodulation factor rsqrt(s^2 @ sum(W^2) + 1e-8) is the same number. Where
-    images have many more pixels than the layer has weights, and nothing is differentiated, the
-    weights of each image are scaled instead: that saves two passes over its activations.
+    The demodulation factor is rsqrt(s^2 @ sum(W^2) + 1e-8), the same number as that of weights
+    scaled for each image.
 
     Shapes: x [N, in, H, W], style [N, in] -> [N, out, H, W], twice the size with `is_up`.
     Source: arXiv:1912.04958, equations 1-3.
@@ -154,36 +145,14 @@ class StyledConv(nn.Module):
             self.gain * torch.addmm(style.new_tensor(1e-8), style.square(), power.t()).rsqrt()
         )
         noise_map = self._noise(x, noise)
-        if noise_map is not None:
-            noise_map = noise_map * self.gain
-        if has_many_pixels(x, self.weight):
-            scaled = self.weight * style[:, None, :, None, None]
-            scaled = (scaled * demodulation[:, :, None, None, None]).to(x.dtype)
-            return self._draw_each(x, scaled, noise_map)
-        x = x * style.to(x.dtype)[:, :, None, None]
-        x = self._convolve(x, self.weight.to(x.dtype))
-        return demodulate(
-            x, demodulation.to(x.dtype), self.bias * self.gain, noise_map, clamp=self.clamp
+        layer = Layer(
+            self.weight,
+            self.bias * self.gain,
+            None if noise_map is None else noise_map * self.gain,
+            self.kernel if self.is_up else None,
+            self.clamp,
         )
-
-    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        if self.is_up:
-            return blur(upconv3x3(x, weight), self.kernel, bias, padding=1)
-        return conv3x3(x, weight, bias)
-
-    def _draw_each(self, x: Tensor, weights: Tensor, noise: Tensor | None) -> Tensor:
-        """Each image by weights of its own [N, out, in, 3, 3]; every pass but the first in place.
-
-        One at a time, so that an image is the same in every batch.
-        """
-        bias = (self.bias * self.gain).to(x.dtype)
-        drawn: list[Tensor] = []
-        for index, weight in enumerate(weights):
-            y = self._convolve(x[index : index + 1], weight, bias)
-            if noise is not None:
-                y += noise[min(index, len(noise) - 1)].to(x.dtype)
-            drawn.append(scaled_leaky_relu(y, clamp=self.clamp))
-        return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
+        return styled_conv(x, style, demodulation, layer)
 
     def _noise(self, x: Tensor, noise: str | Tensor) -> Tensor | None:
         if self.noise_strength is None or (isinstance(noise, str) and noise == "none"):

@@ -26,7 +26,12 @@ def blur_kernel(gain: float = 1.0) -> Tensor:
 
 
 def blur(
-    x: Tensor, kernel: Tensor, bias: Tensor | None = None, *, padding: int, stride: int = 1
+    x: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None = None,
+    *,
+    padding: int | tuple[int, int],
+    stride: int = 1,
 ) -> Tensor:
     """Filter every channel with one symmetric kernel: a depthwise convolution."""
     channels = x.shape[1]
