@@ -9,7 +9,7 @@ from stylealign.params import Params
 from tasks.alignment import compare_drawings, compare_weights
 from tasks.devices import choose_device
 from tasks.figures import flat_numbers, write_figures
-from tasks.layout import artifact, metrics_file
+from tasks.layout import artifact, labelled_sets, metrics_file
 from tasks.records import recorded
 
 
@@ -19,7 +19,7 @@ def analyze(params: Params) -> Path:
     section, path = params.analyze, metrics_file("analyze")
     parent, codes = Path(params.train_parent.model), artifact("invert")
     device, num_threads = choose_device(params.project.device), params.project.num_threads
-    images, figures = artifact("prepare", params.invert.dataset), dict[str, Any]()
+    figures = dict[str, Any]()
     with recorded("analyze", "", section, {"parent": parent}) as record:
         for name, trained in params.train_child.items():
             child, real = artifact("train_child", name), artifact("prepare", trained.dataset)
@@ -27,11 +27,10 @@ def analyze(params: Params) -> Path:
                 section, params.evaluate, parent, child, real, device, num_threads
             )
             figures[name] = {"groups": groups}
-            sets = params.evaluate.children.get(name)
-            if sets is not None and sets.oracle is not None:
-                known = artifact("prepare", sets.oracle)
+            sets = labelled_sets(params, name)
+            if sets is not None:
                 figures[name] |= compare_drawings(
-                    section, parent, child, images, known, codes, device, num_threads
+                    section, parent, child, sets.parent, sets.child, codes, device, num_threads
                 )
         write_figures(figures, path)
         record.metrics(flat_numbers(figures))

@@ -6,7 +6,7 @@ from prefect import flow
 
 from stylealign.params import Params
 from tasks.devices import choose_device, compute
-from tasks.layout import artifact, snapshot_folder, training_images
+from tasks.layout import artifact, labelled_sets, snapshot_folder, training_images
 from tasks.records import recorded
 from tasks.registry import register_challenger, resolve_model
 from tasks.training import drop_snapshots, fine_tune
@@ -23,7 +23,10 @@ def train_child(params: Params, name: str) -> Path:
     with recorded("train_child", name, section, inputs) as record:
         record.tag(parent_model=resolved)
         with compute(params.project.num_threads):
-            fine_tune(name, parent, images, section, params.standing, folder, device, record)
+            fine_tune(
+                name, parent, images, section, params.standing, folder, device, record,
+                sets=labelled_sets(params, name), analyze=params.analyze,
+            )  # fmt: skip
         register_challenger(name, folder)
         drop_snapshots(name, snapshot_folder())
     return folder

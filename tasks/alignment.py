@@ -33,9 +33,9 @@ from stylealign.tensors import to_float
 from tasks.devices import compute
 from tasks.extractors import open_extractor
 from tasks.inversion import open_model
-from tasks.layout import feature_folder
+from tasks.layout import feature_folder, reader_folder
 from tasks.progress import progress
-from tasks.readers import choose_schema, labelled_images, train_reader
+from tasks.readers import choose_schema, domain_reader, labelled_images
 from tasks.samples import iterate_samples
 from tasks.translation import as_latents, labelled_codes
 
@@ -58,16 +58,7 @@ def compare_drawings(
     networks = open_model(parent, device), open_model(child, device)
     domains = parent_images, child_images
     with compute(num_threads):
-        first, second = (
-            train_reader(
-                folder,
-                params.labels,
-                num_steps=params.reader_steps,
-                seed=params.seed,
-                description=f"reader of {folder.name}",
-            )
-            for folder in domains
-        )
+        first, second = (domain_reader(folder, params, reader_folder()) for folder in domains)
         ceilings = ceiling(first, parent_images, params), ceiling(second, child_images, params)
         agreement = measure_agreement(
             *networks, (first, second), ceilings, schema,

@@ -1,8 +1,5 @@
 """How much of what its data shows a parent draws, at each of its snapshots."""
 
-import contextlib
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,13 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import torch
 
 from stylealign.data.dataset import ImageDataset
 from stylealign.data.labels import LabelSchema
-from stylealign.errors import CheckpointError
 from stylealign.images import PixelBatch
 from stylealign.metrics.accuracy import score_labels
+from stylealign.metrics.cached_readers import READ_AT_ONCE, Lessons, cached_reader, shrink
 from stylealign.metrics.coverage import (
     MAX_PREVALENCE_GAP,
     MIN_SPREAD,
@@ -24,7 +20,6 @@ from stylealign.metrics.coverage import (
     choose_readable,
     measure_coverage,
 )
-from stylealign.metrics.readers import Reader, fit_reader, load_reader
 from stylealign.metrics.readers.fitting import MIN_IMAGES
 from stylealign.metrics.readers.network import MIN_RESOLUTION
 from stylealign.metrics.readers.targets import READABLE
@@ -35,7 +30,6 @@ from tasks.samples import iterate_samples
 COVERAGE_FILE = "coverage.json"
 NOTHING: Final = Coverage({}, {})
 
-READ_AT_ONCE: Final = 64
 MAX_READ_PX: Final = 128
 """Side from which on images are shrunk before they are read: attributes are not in the pores."""
 
@@ -67,7 +61,15 @@ class DataCoverage:
         known = readable_schema(dataset, seen) if params else {}
         if not known:
             return
-        self.reader = fitted_reader(dataset, seen, known, self.params, cache)
+        lessons = Lessons(
+            dataset=dataset,
+            ids=seen,
+            schema=known,
+            num_steps=self.params.reader_steps,
+            seed=self.params.seed,
+            max_px=MAX_READ_PX,
+        )
+        self.reader = cached_reader(lessons, cache)
         self.real = self.read(dataset.batches(unseen, READ_AT_ONCE))
         truth = dataset.labels("train").loc[unseen, list(known)]
         self.scores = score_labels(truth, self.real, known)
@@ -78,7 +80,7 @@ class DataCoverage:
 
     def read(self, batches: Iterable[PixelBatch]) -> pd.DataFrame:
         """What the reader sees in images that stream by, one row each."""
-        read = [self.reader.predict(shrink(batch)) for batch in batches]
+        read = [self.reader.predict(shrink(batch, MAX_READ_PX)) for batch in batches]
         return pd.concat(read, ignore_index=True)
 
     def measure(self) -> Coverage:
@@ -155,34 +157,3 @@ def readable_schema(dataset: ImageDataset, ids: list[str]) -> LabelSchema:
         for name, spec in dataset.schema.items()
         if spec.type in READABLE and known[name] >= MIN_IMAGES
     }
-
-
-def fitted_reader(
-    dataset: ImageDataset,
-    ids: list[str],
-    schema: LabelSchema,
-    params: CoverageParams,
-    cache: Path,
-) -> Reader:
-    """A reader of these images' labels, from the folder `cache` if it is there whole."""
-    settings = [params.reader_steps, params.seed, torch.__version__, torch.get_num_threads()]
-    key = json.dumps([dataset.content_hash, ids, sorted(schema), *settings])
-    folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
-    with contextlib.suppress(CheckpointError):  # missing or damaged: fitted anew
-        return load_reader(folder)
-    labels = dataset.labels("train").loc[ids, list(schema)].reset_index(drop=True)
-    images = np.concatenate([shrink(batch) for batch in dataset.batches(ids, READ_AT_ONCE)])
-    reader = fit_reader(images, labels, schema, seed=params.seed, num_steps=params.reader_steps)
-    with contextlib.suppress(OSError):  # what cannot be kept is fitted anew
-        reader.save(folder)
-    return reader
-
-
-def shrink(images: PixelBatch) -> PixelBatch:
-    """Images of at most `MAX_READ_PX` pixels, by the mean over whole blocks."""
-    num, side = images.shape[:2]
-    factor = max(side // MAX_READ_PX, 1)
-    if factor == 1:
-        return images
-    blocks = images.reshape(num, side // factor, factor, side // factor, factor, 3)
-    return blocks.mean((2, 4)).round().astype(np.uint8)

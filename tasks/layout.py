@@ -27,7 +27,7 @@ def feature_folder() -> Path:
 
 
 def reader_folder() -> Path:
-    """Readers that a training measures itself by; fitted anew where they are missing."""
+    """Readers that a training or `analyze` measures by; fitted anew where they are missing."""
     return Path(".stylealign") / "readers"
 
 
@@ -39,6 +39,24 @@ def record_folder() -> Path:
 def training_images(section: TrainChildParams | TrainParentParams) -> Path | ShardsParams:
     """Where the images lie that a model is trained on."""
     return section.shards or artifact("prepare", section.dataset)
+
+
+@dataclass(frozen=True)
+class LabelledSets:
+    """Where labelled images of both domains lie, by whose readers a child is measured."""
+
+    parent: Path
+    child: Path
+
+
+def labelled_sets(params: Params, name: str) -> LabelledSets | None:
+    """The labelled sets that one child is read with; None where it has none of its own."""
+    sets = params.evaluate.children.get(name)
+    if sets is None or sets.oracle is None:
+        return None
+    return LabelledSets(
+        parent=artifact("prepare", params.invert.dataset), child=artifact("prepare", sets.oracle)
+    )
 
 
 @dataclass(frozen=True)

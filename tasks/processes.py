@@ -3,11 +3,15 @@
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from torch import distributed
 
 from stylealign.training.split import Split
+
+WAIT = timedelta(hours=2)
+"""How long the others wait for the first process, which fits readers and measures alone."""
 
 
 def rank() -> int:
@@ -35,7 +39,8 @@ def joined_processes(device: str) -> Generator[Split]:
         return
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    distributed.init_process_group(backend, timeout=WAIT)
     try:
         yield Split(rank(), num_ranks())
     finally:

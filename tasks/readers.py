@@ -2,13 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import ParamsError
 from stylealign.metrics.arms import LabelledImages
-from stylealign.metrics.readers import Reader, fit_reader
+from stylealign.metrics.cached_readers import Lessons, cached_reader
+from stylealign.metrics.readers import Reader
+from stylealign.params import AnalyzeParams
 from tasks.progress import progress
+
+FITTED: Final = "train"
+"""The split that readers are fitted on."""
 
 
 def choose_schema(dataset: ImageDataset, labels: Sequence[str]) -> LabelSchema:
@@ -40,20 +46,39 @@ def train_reader(
     folder: Path,
     labels: Sequence[str],
     *,
-    split: str | None = "train",
+    split: str | None = FITTED,
     num_steps: int,
     seed: int,
     description: str,
+    cache: Path | None = None,
 ) -> Reader:
-    """A reader of a data set's labels, fitted on one split; None = on all rows."""
-    known = labelled_images(folder, labels, split)
-    schema = choose_schema(open_dataset(folder), labels)
-    with progress(description, num_steps, unit="steps") as bar:
-        return fit_reader(
-            known.images,
-            known.labels,
-            schema,
-            seed=seed,
-            num_steps=num_steps,
-            on_step=lambda _step: bar.advance(),
-        )
+    """A reader of a data set's labels, fitted on one split; None = on all rows.
+
+    It comes from the folder `cache`, where one is given and has it already.
+    """
+    dataset = open_dataset(folder)
+    lessons = Lessons(
+        dataset=dataset,
+        ids=dataset.ids(split),
+        schema=choose_schema(dataset, labels),
+        num_steps=num_steps,
+        seed=seed,
+    )
+
+    def learn(lessons: Lessons) -> Reader:
+        with progress(description, num_steps, unit="steps") as bar:
+            return lessons.learn(lambda _step: bar.advance())
+
+    return learn(lessons) if cache is None else cached_reader(lessons, cache, learn)
+
+
+def domain_reader(folder: Path, params: AnalyzeParams, cache: Path) -> Reader:
+    """The reader of a domain that children are analyzed by, while they train and afterwards."""
+    return train_reader(
+        folder,
+        params.labels,
+        num_steps=params.reader_steps,
+        seed=params.seed,
+        description=f"reader of {folder.name}",
+        cache=cache,
+    )

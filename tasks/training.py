@@ -16,16 +16,23 @@ from stylealign.data.batches import TrainingBatches
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.errors import DataError
 from stylealign.models import Model, ModelConfig
-from stylealign.params import ShardsParams, StandingParams, TrainChildParams, TrainParentParams
+from stylealign.params import (
+    AnalyzeParams,
+    ShardsParams,
+    StandingParams,
+    TrainChildParams,
+    TrainParentParams,
+)
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
 from stylealign.training.snapshot import FREE_FIELDS
 from stylealign.training.split import Split
 from tasks.interrupts import stop_on_interrupt
-from tasks.layout import feature_folder, snapshot_folder
+from tasks.layout import LabelledSets, feature_folder, reader_folder, snapshot_folder
 from tasks.processes import joined_processes, own_device
 from tasks.progress import progress
+from tasks.readings import ChildReadings
 from tasks.records import Record
 from tasks.standings import STANDINGS_FILE, Standings
 from tasks.watching import Watch
@@ -57,27 +64,37 @@ def fine_tune(
     folder: Path,
     device: str,
     record: Record,
+    sets: LabelledSets | None,
+    analyze: AnalyzeParams,
 ) -> ModelConfig:
     """Start from the parent, train on the child's images, save the child with its lineage.
 
     At each snapshot it is measured where the child stands; the one that the rule takes is saved.
+    Where there are labelled `sets`, readers as of `analyze` look at it too, for the record alone.
     """
+    logger = get_run_logger()
     with joined_processes(own_device(device)) as split:
         run = child_run(child, parent_folder, images, section, standing, device, split)
         parent = load_model(parent_folder, own_device(device))
         standings = Standings(
             run.training, parent, run.batches.dataset, section, standing, feature_folder()
         )
+        readings = ChildReadings(
+            run.training, parent, sets, analyze, reader_folder(), logger.warning
+        )
 
         def measure() -> None:
-            figures = standings.measure().figures()
+            figures, seen = standings.measure().figures(), readings.measure()
+            if seen is not None:
+                logger.info("readers at %g kimg: %s", run.training.kimg, seen)
+                figures |= seen.figures()
             numbers = {f"standing.{name}": value for name, value in figures.items()}
             record.metrics(numbers, run.training.nimg)
 
         follow_training(run, record, measure)
     kept = standings.keep(run.snapshot)
     record.tag(kept_kimg=f"{kept.kimg:g}")
-    get_run_logger().info("kept the child of %g of %g kimg", kept.kimg, run.training.kimg)
+    logger.info("kept the child of %g of %g kimg", kept.kimg, run.training.kimg)
     return finish_training(run, folder, {STANDINGS_FILE: standings.summary(kept)})
 
 

@@ -16,6 +16,7 @@ os.environ.update(
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -33,19 +34,30 @@ def rng() -> torch.Generator:
 
 @pytest.fixture(scope="session")
 def prepare_cats() -> Callable[..., Path]:
-    """Prepare so many drawn cats of 32 pixels in a folder, all for training, in one shard."""
+    """Prepare so many drawn cats, or people, in a folder, one shard a split.
+
+    They are of 32 pixels and all for training, unless other things are asked for.
+    """
     from stylealign.data.labels import parse_schema
     from stylealign.data.prepare import prepare
     from stylealign.data.procedural import label_schema
     from stylealign.data.sources import ProceduralSource
 
-    def prepared(folder: Path, num: int, *, seed: int = 0) -> Path:
+    def prepared(
+        folder: Path,
+        num: int,
+        *,
+        seed: int = 0,
+        domain: Literal["cats", "people"] = "cats",
+        val: float = 0.0,
+        resolution: int = 32,
+    ) -> Path:
         prepare(
-            ProceduralSource("cats", num, seed=seed, resolution=32),
+            ProceduralSource(domain, num, seed=seed, resolution=resolution),
             folder,
-            resolution=32,
-            schema=parse_schema(label_schema("cats")),
-            fractions={"train": 1.0, "val": 0.0, "test": 0.0},
+            resolution=resolution,
+            schema=parse_schema(label_schema(domain)),
+            fractions={"train": 1 - val, "val": val, "test": 0.0},
             seed=0,
             shard_size=num,
             max_rejected_fraction=0.0,

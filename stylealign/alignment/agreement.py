@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from stylealign.checkpoints import require_related
 from stylealign.data.labels import LabelSchema
@@ -14,9 +15,13 @@ from stylealign.errors import DataError
 from stylealign.images import PixelBatch
 from stylealign.metrics.accuracy import cohen_kappa, pearson
 from stylealign.metrics.bootstrap import bootstrap
-from stylealign.models import Model
+from stylealign.models import Generator, Model
 from stylealign.models.classes import draw_classes
+from stylealign.models.latents import Labels
 from stylealign.tensors import to_uint8
+
+STATISTICS: Final = {"continuous": pearson, "class": cohen_kappa}
+"""How labels are compared, by the types that can be."""
 
 
 @runtime_checkable
@@ -69,16 +74,31 @@ def measure_agreement(
              for pair in drawings]  # fmt: skip
     first, second = (pd.concat(part, ignore_index=True) for part in zip(*parts, strict=True))
     rng = np.random.default_rng(seed)
+    agreed = compare_readings(first, second, schema)
     results: dict[str, Agreement] = {}
     for name, spec in schema.items():
         statistic = statistic_of(spec.type)
         columns = first[name].to_numpy(), second[name].to_numpy()
         low, high = bootstrap(statistic, *columns, num_resamples=num_bootstrap, rng=rng)
         results[name] = Agreement(
-            agreement=statistic(*columns), low=low, high=high,
+            agreement=agreed[name], low=low, high=high,
             parent_ceiling=ceilings[0][name], child_ceiling=ceilings[1][name],
         )  # fmt: skip
     return results
+
+
+def compare_readings(
+    first: pd.DataFrame, second: pd.DataFrame, schema: LabelSchema
+) -> dict[str, float]:
+    """Agreement of two readers label by label: Pearson's correlation, or Cohen's kappa of classes.
+
+    Shapes: one row per code, the same codes in both; one column per label of the schema.
+    Raises: DataError if labels of this type cannot be compared.
+    """
+    return {
+        name: statistic_of(spec.type)(first[name].to_numpy(), second[name].to_numpy())
+        for name, spec in schema.items()
+    }
 
 
 def measure_ceiling(
@@ -101,14 +121,29 @@ def draw_pairs(
     parent: Model, child: Model, num: int, *, batch_size: int, seed: int
 ) -> Iterator[tuple[PixelBatch, PixelBatch]]:
     """Yield batches of what both models draw from the same z."""
-    rng = torch.Generator().manual_seed(seed)
-    for first in range(0, num, batch_size):
-        size = min(batch_size, num - first)
-        z = torch.randn(size, parent.config.z_dim, generator=rng).to(parent.generator.w_avg)
-        c = draw_classes(parent.generator, size, rng)
+    for z, c in draw_codes(parent.generator, num, batch_size=batch_size, seed=seed):
         with torch.no_grad():
             images = parent.generator(z, c), child.generator(z, c)
         yield to_uint8(images[0]), to_uint8(images[1])
+
+
+def draw_codes(
+    generator: Generator,
+    num: int,
+    *,
+    batch_size: int,
+    seed: int,
+    draw_c: Callable[[int, torch.Generator], Labels] | None = None,
+) -> Iterator[tuple[Tensor, Labels | None]]:
+    """Yield batches of z and of classes: from `draw_c`, or at random where a model knows any.
+
+    Shapes: z [B, z_dim], c [B, c_dim], on the generator's device.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    for first in range(0, num, batch_size):
+        size = min(batch_size, num - first)
+        z = torch.randn(size, generator.mapping.network.z_dim, generator=rng).to(generator.w_avg)
+        yield z, draw_classes(generator, size, rng) if draw_c is None else draw_c(size, rng).to(z)
 
 
 def statistic_of(label_type: str) -> Callable[[np.ndarray, np.ndarray], float]:
@@ -116,8 +151,6 @@ def statistic_of(label_type: str) -> Callable[[np.ndarray, np.ndarray], float]:
 
     Raises: DataError if labels of this type cannot be compared.
     """
-    if label_type == "continuous":
-        return pearson
-    if label_type == "class":
-        return cohen_kappa
-    raise DataError(f"agreement on labels of type {label_type!r} is not defined")
+    if label_type not in STATISTICS:
+        raise DataError(f"agreement on labels of type {label_type!r} is not defined")
+    return STATISTICS[label_type]

@@ -40,8 +40,9 @@ class ChildSetsParams(Section):
     """Labelled child data that nothing but the evaluation may see."""
 
     oracle: Name | None = None
-    """Real labelled child images that the oracle arm learns from, and that the analysis reads
-    children with; None = the oracle is cross-fitted inside `test`, and nothing else sees it."""
+    """Real labelled child images that the oracle arm learns from, and that children are read with,
+    while they train and by the analysis; None = the oracle is cross-fitted inside `test`, and
+    nothing else sees it."""
     test: Name
     """Real labelled child images on which every arm is scored."""
 

@@ -126,7 +126,7 @@ class TranslateParams(Section):
 
 
 class AnalyzeParams(Section):
-    """What parent and child share, measured."""
+    """What parent and child share, measured; while a child trains, readers go by it too."""
 
     num_samples: Count
     """Codes drawn for agreement at equal z."""

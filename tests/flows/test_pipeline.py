@@ -111,6 +111,10 @@ def test_the_child_is_registered_as_challenger(finished):
     assert ("challenger", 1) in rows(finished, "mlflow.db", query)
 
 
+def test_training_and_analysis_share_one_reader_of_each_domain(finished):
+    assert len([*(finished / ".stylealign/readers").iterdir()]) == 2
+
+
 def test_what_mlflow_keeps_lies_in_the_state_folder(finished):
     kept = [*(finished / ".stylealign/mlflow").rglob("model.safetensors")]
 

@@ -106,6 +106,25 @@ def test_where_the_child_stands_is_recorded_at_each_snapshot(undisturbed):
     assert kept == [(f"{table['kept_kimg']:g}",)]
 
 
+def test_readers_look_at_each_snapshot_and_leave_no_trace_in_the_child(
+    prepared, undisturbed, tmp_path
+):
+    project = copy_of(prepared, tmp_path)
+    reading = ("--set", "analyze.reader_steps=150", "--set", "analyze.num_samples=20")
+    prepare = (*COMMAND, "run", "prepare")
+    readied = [run(project, *prepare, name) for name in ("people", "cats_oracle")]
+
+    done = run(project, *COMMAND, *STAGE, *reading)
+
+    assert [one.returncode for one in (*readied, done)] == [0, 0, 0], done.stderr
+    counts = dict(rows(project, "mlflow.db", "select key, count(*) from metrics group by key"))
+    assert counts["standing.agreement.tone"] == counts["standing.coverage.tone"] == 15
+    said = rows(project, "prefect/prefect.db", "select message from log")
+    assert sum(line.startswith("readers at ") for (line,) in said) == 15
+    assert len([*(project / ".stylealign/readers").iterdir()]) == 2
+    assert contents(project) == contents(undisturbed)
+
+
 def test_pictures_and_a_film_of_parent_and_child_are_kept_with_the_run(undisturbed):
     pictures = sorted((undisturbed / ".stylealign" / "mlflow").rglob("samples-*-kimg.png"))
     (film,) = (undisturbed / ".stylealign" / "mlflow").rglob("training.webp")

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from stylealign.data.dataset import open_dataset
+from stylealign.metrics import cached_readers
 from stylealign.metrics import coverage as limits
 from stylealign.params import CoverageParams, TrainParentParams
 from stylealign.training import train
@@ -125,8 +125,10 @@ def test_a_killed_training_ends_in_the_same_figures_and_bytes(begin, num_ticks):
 
 def test_a_reader_is_fitted_once_and_anew_where_it_is_damaged(begin, monkeypatch):
     fits: list[Any] = []
-    fit = module.fit_reader
-    monkeypatch.setattr(module, "fit_reader", lambda *a, **k: fits.append(k) or fit(*a, **k))
+    fit = cached_readers.fit_reader
+    monkeypatch.setattr(
+        cached_readers, "fit_reader", lambda *a, **k: fits.append(k) or fit(*a, **k)
+    )
 
     first, again = begin()[1], begin()[1]
     (folder,) = Path("readers").iterdir()
@@ -169,16 +171,6 @@ def test_a_mirrored_training_is_held_against_images_of_both_sides(begin):
 
     assert len(mirrored.real) == 2 * len(plain.real)
     assert mirrored.scores == plain.scores
-
-
-def test_large_images_are_shrunk_before_they_are_read():
-    images = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
-
-    shrunk = module.shrink(images)
-
-    assert shrunk.shape == (2, 128, 128, 3)
-    assert abs(float(shrunk[1, 5, 7, 2]) - images[1, 10:12, 14:16, 2].mean()) <= 0.5
-    assert module.shrink(shrunk) is shrunk
 
 
 def test_without_a_label_that_can_be_read_nothing_is_measured(begin, monkeypatch):
