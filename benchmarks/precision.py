@@ -13,7 +13,7 @@ from benchmarks.peers.contenders import model_config, new_model
 from stylealign.models import Model
 from stylealign.models.allocator import keep_freed_memory
 from stylealign.models.latents import Images
-from stylealign.models.synthesis import Precision
+from stylealign.models.precision import Precision
 
 
 def main(

@@ -21,7 +21,7 @@ def invert(params: Params) -> Path:
     images, device = artifact("prepare", section.dataset), choose_device(params.project.device)
     with recorded("invert", "", section, {"images": images, "model": model}) as record:
         record.tag(parent_model=resolved)
-        plan = plan_codes(section, model, images, folder)
+        plan = plan_codes(section, model, images, folder, device)
         num_threads = params.project.num_threads
         encoder = prepare_encoder(section, model, folder, device, num_threads)
         places = (section, model, images, encoder, folder, device, num_threads)

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 
 from stylealign.checkpoints import load_model
 from stylealign.data.dataset import ImageDataset, open_dataset
@@ -34,11 +36,12 @@ from stylealign.inversion import (
     load_encoder,
 )
 from stylealign.models import Model
+from stylealign.models.precision import ADVICE, is_imitated
 from stylealign.params import InvertParams
 from tasks.devices import compute
 from tasks.progress import progress
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Raised whenever this stage would give other bytes for the same input."""
 
 WORK_ONLY = {"dataset", "splits", "max_images", "shard_size", "batch_size"}
@@ -46,8 +49,12 @@ WORK_ONLY = {"dataset", "splits", "max_images", "shard_size", "batch_size"}
 
 
 @task(cache_policy=NO_CACHE)
-def plan_codes(params: InvertParams, model: Path, images: Path, folder: Path) -> ShardPlan:
+def plan_codes(
+    params: InvertParams, model: Path, images: Path, folder: Path, device: str
+) -> ShardPlan:
     """Which images still need a code from this model with these params."""
+    if is_imitated(params.precision, torch.device(device)):
+        get_run_logger().warning(f"invert: {ADVICE}")
     dataset = open_dataset(images)
     rows = choose_rows(dataset, params)
     made_by = fingerprint(
@@ -137,6 +144,7 @@ def invert_shard(
             prior_weight=params.prior_weight,
             min_psnr=params.min_psnr,
             batch_size=params.batch_size,
+            precision=params.precision,
         )
     write_shard(folder, shard, codes_table(shard, found, network.config.id))
     return len(shard.ids)

@@ -16,6 +16,7 @@ from stylealign.data.batches import TrainingBatches
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.errors import DataError
 from stylealign.models import Model, ModelConfig
+from stylealign.models.precision import ADVICE, is_imitated
 from stylealign.params import (
     AnalyzeParams,
     ShardsParams,
@@ -185,6 +186,8 @@ def make_run(name: str, training: Training, dataset: ImageDataset, snapshot: Pat
             f"{len(batches.ids)} images are fewer than the batch of {recipe.batch_size}: "
             "each batch shows some of them more than once"
         )
+    if is_imitated(recipe.precision, training.G.w_avg.device):
+        training.notes.append(ADVICE)
     return Run(name, training, batches, snapshot)
 
 

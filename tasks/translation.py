@@ -23,7 +23,7 @@ from tasks.devices import compute
 from tasks.inversion import open_model, read_codes
 from tasks.layout import ChildPlaces
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Raised whenever this stage would give other bytes for the same input."""
 
 

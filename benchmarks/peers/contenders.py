@@ -14,7 +14,7 @@ from stylealign.checkpoints.nvidia import RENAMED, RENAMED_IN_D, rename
 from stylealign.checkpoints.rosinality import discriminator_names, generator_names
 from stylealign.models import Discriminator, Generator, Model, ModelConfig
 from stylealign.models.config import channels_from_base
-from stylealign.models.synthesis import Precision
+from stylealign.models.precision import Precision, is_imitated
 
 OURS = "ours"
 
@@ -61,13 +61,17 @@ def new_model(config: ModelConfig) -> Model:
 
 
 def build_contenders(peers: Path, model: Model) -> Iterator[Contender]:
-    """Ours first, then each peer as it is told nothing, then in its other settings."""
+    """Ours first, then each peer as it is told nothing, then in its other settings.
+
+    Without bfloat16 where the processor imitates it.
+    """
     generator, discriminator = model.generator, model.discriminator
     if discriminator is None:
         message = "a model to be compared needs a discriminator"
         raise ValueError(message)
     yield ours(generator, discriminator)
-    yield ours(generator, discriminator, "bfloat16")
+    if not is_imitated("bfloat16", torch.device("cpu")):
+        yield ours(generator, discriminator, "bfloat16")
     yield from _nvlabs(import_nvlabs(peers), model.config, generator, discriminator)
     yield from _rosinality(import_rosinality(peers), model.config, generator, discriminator)
 

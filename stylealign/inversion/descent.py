@@ -13,7 +13,7 @@ from stylealign.inversion.objective import Objective
 from stylealign.inversion.start import to_sphere
 from stylealign.models import Generator
 from stylealign.models.latents import Images, Labels
-from stylealign.models.synthesis import Precision
+from stylealign.models.precision import Precision
 
 _WARM_UP = 0.05
 _RAMP_DOWN = 0.25

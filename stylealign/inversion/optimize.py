@@ -25,7 +25,7 @@ from stylealign.inversion.start import measure_w_std, nearest_samples
 from stylealign.metrics.perceptual import Lite2Blocks
 from stylealign.models import Latents, Model, Space
 from stylealign.models.latents import Images, Labels
-from stylealign.models.synthesis import Precision
+from stylealign.models.precision import Precision
 
 OnStep = Callable[[int, int], None]
 """Called after every step with the number of images done before this batch, and the step."""

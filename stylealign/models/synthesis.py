@@ -13,10 +13,9 @@ from stylealign.models.initial import standard_normal
 from stylealign.models.latents import Images, WPlus
 from stylealign.models.layers import EqualizedConv, StyledConv, ToRGB
 from stylealign.models.operators import blur_kernel, upsample
+from stylealign.models.precision import Precision
 
 Noise = Literal["const", "random", "none"]
-Precision = Literal["float32", "bfloat16"]
-"""Type of activations; codes, styles and images are float32 with either."""
 
 
 class Block(nn.Module):
@@ -123,7 +122,8 @@ class Synthesis(nn.Module):
 
         `noise_maps` replaces noise inputs by layer name; a dict given as `taps` receives the
         feature map of each block by block name. Processors that multiply bfloat16 draw about
-        twice as fast with it, at an error of about 0.005 (root mean square) in the pixels.
+        twice as fast with it, at an error of about 0.005 (root mean square) in the pixels; others
+        imitate it, many times slower (`precision.is_imitated`).
         """
         dtype = torch.bfloat16 if precision == "bfloat16" else self.kernel.dtype
         maps = noise_maps or {}

@@ -105,6 +105,9 @@ class InvertParams(Section):
     """Holds the codes of one image's layers together; only for z_plus and w_plus."""
     prior_weight: float = Field(ge=0)
     """Holds codes where the model draws well."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the first 85 % of the steps; bfloat16 is about twice as fast where there is a processor
+    for it, and several times slower elsewhere."""
     num_candidates: Count
     """Samples of the model among which the nearest is the start, where there is no encoder."""
     encoder_kimg: float = Field(ge=0)

@@ -24,7 +24,9 @@ def images(tmp_path, prepare_cats) -> Path:
 
 def planned(images: Path, models: dict[str, Path], folder: Path) -> set[str]:
     """Keys of all shards of codes that are to be made."""
-    return {shard.key for shard in plan_codes.fn(PARAMS, models["parent"], images, folder).todo}
+    return {
+        shard.key for shard in plan_codes.fn(PARAMS, models["parent"], images, folder, "cpu").todo
+    }
 
 
 def test_figures_of_the_whole_set_leave_all_codes_valid(images, models, tmp_path):
