@@ -51,7 +51,7 @@ class Source(Protocol):
 
 
 def open_source(
-    path: Path, *, labels: Path | None = None, id_column: str | None = None
+    path: str | Path, *, labels: str | Path | None = None, id_column: str | None = None
 ) -> "FolderSource | ZipSource | ParquetSource":
     """Open a folder, a zip, or a Parquet file or folder of images, and its label file.
 
@@ -60,6 +60,7 @@ def open_source(
 
     Raises: DataError if there is no such source, or it holds no image.
     """
+    path = Path(path)
     table = read_label_file(labels, id_column=id_column) if labels is not None else None
     if not path.exists():
         raise DataError(f"no image source at {str(path)!r}; expected a folder, zip or Parquet file")
