@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -11,7 +12,7 @@ from rich.markup import escape
 
 from flows.model_commands import models
 from flows.stop import StoppedError
-from stylealign.errors import StyleAlignError
+from stylealign.errors import ParamsError, StyleAlignError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +35,8 @@ UNUSABLE_PLACE = (
 
 MAKE, KEEP = "Run the pipeline", "Look after a project"
 
+NAMELESS = "NAME"
+"""Stands for a child that was not named, and is refused as the name of one."""
 
 Stage = Literal[
     "prepare",
@@ -130,6 +133,44 @@ def demo() -> None:
     from flows.run import run_pipeline
 
     run_pipeline(Path.cwd())
+
+
+@app.command(rich_help_panel=MAKE)
+def recipe(
+    resolution: Annotated[int, typer.Option(help="Side of the images: 8, 16, up to 1024.")],
+    total_kimg: Annotated[float, typer.Option(help="Thousands of images to train for.")],
+    child: Annotated[str, typer.Argument(help="Child that it is for.")] = NAMELESS,
+    num_devices: Annotated[
+        int, typer.Option("--devices", min=1, help="GPUs that share a batch, with torchrun.")
+    ] = 1,
+    classes: Annotated[
+        str, typer.Option(metavar="LABEL", help="Label that the model is conditioned on.")
+    ] = "",
+    is_parent: Annotated[
+        bool, typer.Option("--parent", help="For a parent from scratch, its networks included.")
+    ] = False,
+) -> None:
+    """Print a recipe for any resolution as YAML, to paste into params.yaml.
+
+    The numbers are those of stylegan2-ada-pytorch's automatic configuration: batch, rates, R1
+    weight and networks follow from resolution and devices. Those that stand as `auto` follow
+    again when you change the batch; beside them stands what they come to now. It is the usual
+    start for real images and a GPU; the demo's networks are smaller, made for a CPU.
+
+    Put it in place of the recipe that is there (with `--parent`: of `architecture` and `recipe`);
+    `stylealign init --params FILE` takes it as it is.
+
+    Example: `stylealign recipe portraits --resolution 256 --total-kimg 1000 --devices 8`
+    """
+    from flows.starting_recipe import parent_block, recipe_block
+
+    if is_parent and child != NAMELESS:
+        raise ParamsError(f"a parent's recipe belongs to no child: leave {child!r} or --parent out")
+    make_block = parent_block if is_parent else partial(recipe_block, child)
+    block = make_block(
+        resolution=resolution, total_kimg=total_kimg, num_devices=num_devices, classes=classes
+    )
+    typer.echo(block, nl=False)
 
 
 @app.command(rich_help_panel=KEEP)

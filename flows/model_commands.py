@@ -56,6 +56,7 @@ def translate(
 
     A run that was stopped goes on where it was. `side-by-side.png` shows image, the parent's own
     drawing of its code, and the child's: where the middle is poor, the right cannot be good.
+    Commands that read the folder leave it out.
 
     Example: `stylealign translate faces.zip --parent models/faces --child
     models:/faces-to-cats-cats@champion --out cats/`

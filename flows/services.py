@@ -25,6 +25,9 @@ def show_pages(root: Path, prefect_port: int, mlflow_port: int) -> None:
     enter_project(root)
     mlflow_port = require_port(mlflow_port) if mlflow_port else free_port()
     url = start_server(root, os.getpid(), port=prefect_port, has_ui=True)
+    from tasks.store import open_store  # reads the environment at import
+
+    open_store()
     wait_for_server(root)
     console = Console()
     console.print(f"Prefect: {url.removesuffix('/api')}", soft_wrap=True)

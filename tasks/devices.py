@@ -44,11 +44,19 @@ def compute(num_threads: int) -> Generator[None]:
     """Hold the one compute device of the project, with so many CPU threads.
 
     The limit is named and strict: if the server does not know it, that is an error, where
-    Prefect's default would be a warning and two networks on one GPU.
+    Prefect's default would be a warning and two networks on one GPU. A process that was suspended
+    for longer than its lease goes on without one, and another stage may take the device beside
+    it; Prefect would end it, and lose what it had computed.
     """
     keep_freed_memory()
     torch.set_num_threads(num_threads)
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(LIMIT, max(1, torch.cuda.device_count()))
-    with concurrency(LIMIT, occupy=1, strict=True, lease_duration=LEASE_SEC):
+    with concurrency(
+        LIMIT,
+        occupy=1,
+        strict=True,
+        lease_duration=LEASE_SEC,
+        raise_on_lease_renewal_failure=False,
+    ):
         yield

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylealign.checkpoints import load_model, require_related
+from stylealign.data.folders import GRID_FILE, TRANSLATIONS_FILE
 from stylealign.data.tables import LABEL_PREFIX
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch, encode_png, image_grid
@@ -23,8 +24,6 @@ from stylealign.translation import translate
 from tasks.pictures import Pictures, find_device, open_pictures, require_folder
 from tasks.terminal import terminal_bar
 
-RECORD_FILE: Final = "translations.jsonl"
-GRID_FILE: Final = "side-by-side.png"
 CHUNK: Final = 64
 """Images inverted together: what a killed run loses at most."""
 GRID_ROWS: Final = 12
@@ -73,7 +72,7 @@ def translate_folder(
         "truncation_psi": truncation_psi,
         **settings,
     }
-    done = _read_record(out / RECORD_FILE, made_by)
+    done = _read_record(out / TRANSLATIONS_FILE, made_by)
     files = _choose_files(pictures.ids)
     todo = [name for name in files if name not in done]
     with terminal_bar("translate", len(todo), unit="images") as advance:
@@ -117,13 +116,15 @@ def _read_record(path: Path, made_by: dict[str, Any]) -> dict[str, dict[str, Any
 def _choose_files(ids: list[str]) -> dict[str, str]:
     """The file that each image is written to; `a.jpg` and `a.png` of one folder stay apart.
 
+    So does an image called as the picture that shows some of them side by side.
+
     Raises: DataError if an id would lead out of the folder.
     """
     for name in ids:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(f"id {name!r} would lead out of the folder: rename it")
     stems = [str(PurePosixPath(name).with_suffix("")) for name in ids]
-    counts = Counter(stems)
+    counts = Counter([*stems, PurePosixPath(GRID_FILE).stem])
     return {
         name: f"{stem if counts[stem] == 1 else name}.png"
         for name, stem in zip(ids, stems, strict=True)
@@ -145,7 +146,7 @@ def _write_images(
             "perceptual": round(found.perceptual[number].item(), 6),
             "converged": bool(found.converged[number]),
         }
-    with (out / RECORD_FILE).open("a", encoding="utf-8") as record:
+    with (out / TRANSLATIONS_FILE).open("a", encoding="utf-8") as record:
         record.writelines(json.dumps(row) + "\n" for row in rows.values())
     return rows
 

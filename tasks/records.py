@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
 
 from stylealign.params import ShardsParams
-from tasks.layout import record_folder
+from tasks.store import open_experiment
 
 MAX_PARAM_CHARS = 500
 MAX_BATCH = 1000
@@ -59,7 +59,7 @@ def recorded(
 
     Inputs are logged with the content hash that DVC knows them by, or that the params ask for.
     """
-    end_killed_runs(open_experiment(), stage, name)
+    end_killed_runs(open_experiment(project_name()), stage, name)
     title = f"{stage}@{name}" if name else stage
     with mlflow.start_run(run_name=title) as run:
         mlflow.set_tags({"stage": stage, "name": name, "git_commit": git_commit()})
@@ -80,14 +80,6 @@ def describe_input(where: Path | ShardsParams) -> MetaDataset:
         return MetaDataset(source, name=where.url, digest=where.content_hash[:36])
     source = LocalArtifactDatasetSource(where.absolute().as_uri())
     return MetaDataset(source, name=where.as_posix(), digest=digest(where))
-
-
-def open_experiment() -> str:
-    """Make the project's experiment the current one; its artifacts lie in the state folder."""
-    name = project_name()
-    if mlflow.get_experiment_by_name(name) is None:
-        mlflow.create_experiment(name, record_folder().absolute().as_uri())
-    return mlflow.set_experiment(name).experiment_id
 
 
 def end_killed_runs(experiment: str, stage: str, name: str) -> None:

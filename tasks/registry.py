@@ -21,6 +21,7 @@ from stylealign.images import encode_png
 from stylealign.models import Model
 from stylealign.tensors import to_uint8
 from tasks.records import project_name
+from tasks.store import open_store
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 NUM_PROBES = 4
@@ -114,6 +115,7 @@ def resolve_model(reference: str) -> tuple[Path, str]:
     """
     if not reference.startswith("models:/"):
         return Path(reference), reference
+    open_store()
     name, _, alias = reference.removeprefix("models:/").partition("@")
     try:
         if alias:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import pkgutil
 import re
 import tomllib
@@ -80,8 +81,7 @@ def test_a_stage_watches_only_modules_that_there_are(stage):
 SILENT = {
     "stylealign/errors.py", "tasks/devices.py", "tasks/interrupts.py", "tasks/layout.py",
     "tasks/processes.py", "tasks/progress.py", "tasks/readings.py", "tasks/records.py",
-    "tasks/registry.py",
-    "tasks/terminal.py", "tasks/watching.py",
+    "tasks/registry.py", "tasks/store.py", "tasks/terminal.py", "tasks/watching.py",
 }  # fmt: skip
 """Modules that decide no byte of an artifact: where it is made, how it is seen and recorded."""
 CHECKED = ROOT / "stylealign/params"
@@ -141,6 +141,23 @@ def test_public_names_are_sorted_and_complete(name):
     assert list(listed) == sorted(listed, key=in_house_order)
     assert imported <= set(listed)
     assert all(hasattr(package, public) for public in listed)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_public_function_that_takes_a_path_takes_its_text_too(name):
+    package = importlib.import_module(name)
+    public = [getattr(package, listed) for listed in getattr(package, "__all__", [])]
+    doors = [one for one in public if inspect.isfunction(one)]
+    classes = [one for one in public if inspect.isclass(one)]
+    doors += [vars(one)[verb] for one in classes for verb in ("save", "load") if verb in vars(one)]
+
+    parameters = [
+        (f"{door.__qualname__}({one.name})", [one.annotation, *get_args(one.annotation)])
+        for door in doors
+        for one in inspect.signature(door).parameters.values()
+    ]
+
+    assert not [place for place, types in parameters if Path in types and str not in types]
 
 
 def in_house_order(name: str) -> tuple[bool, bool, str]:

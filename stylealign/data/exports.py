@@ -15,7 +15,7 @@ from stylealign.data.manifest import write_whole
 from stylealign.data.shards import read_shard
 
 
-def export_imagefolder(dataset: ImageDataset, folder: Path) -> int:
+def export_imagefolder(dataset: ImageDataset, folder: str | Path) -> int:
     """Write one PNG per image and one `metadata.jsonl` per split, as `imagefolder` reads them.
 
     Returns: the number of images.
@@ -23,7 +23,7 @@ def export_imagefolder(dataset: ImageDataset, folder: Path) -> int:
     """
     num_images = 0
     for split in dataset.manifest.counts:
-        place = folder / HUB_SPLITS.get(split, split)
+        place = Path(folder) / HUB_SPLITS.get(split, split)
         lines: list[str] = []
         for number, (record, png) in enumerate(_samples(dataset, split)):
             name = f"{number:08d}.png"
@@ -35,7 +35,7 @@ def export_imagefolder(dataset: ImageDataset, folder: Path) -> int:
     return num_images
 
 
-def export_webdataset(dataset: ImageDataset, folder: Path, *, shard_size: int) -> list[Path]:
+def export_webdataset(dataset: ImageDataset, folder: str | Path, *, shard_size: int) -> list[Path]:
     """Write tar files of `<key>.png` and `<key>.json` pairs; equal data give equal bytes.
 
     Returns: the tar files.
@@ -48,7 +48,7 @@ def export_webdataset(dataset: ImageDataset, folder: Path, *, shard_size: int) -
             chunk = list(islice(samples, shard_size))
             if not chunk:
                 break
-            path = folder / f"{split}-{number:06d}.tar"
+            path = Path(folder) / f"{split}-{number:06d}.tar"
             write_whole(path, partial(_write_tar, samples=chunk, start=number * shard_size))
             paths.append(path)
     return paths

@@ -14,6 +14,10 @@ from stylealign.data.shards import ShardPlan, finish_shards, write_parquet
 
 REJECTED_FILE: Final = "rejected.parquet"
 CARD_FILE: Final = "README.md"
+TRANSLATIONS_FILE: Final = "translations.jsonl"
+"""What lies in a folder of images that were translated one by one: how each came out."""
+GRID_FILE: Final = "side-by-side.png"
+"""The picture beside it that shows some of them; no image of the set."""
 
 
 def finish_folder(

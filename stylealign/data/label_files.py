@@ -16,7 +16,7 @@ ID_COLUMNS: Final = ("id", "file", "file_name", "filename", "image", "path")
 """Names under which the id column of a label file is found, in this order."""
 
 
-def read_label_file(path: Path, *, id_column: str | None = None) -> pd.DataFrame:
+def read_label_file(path: str | Path, *, id_column: str | None = None) -> pd.DataFrame:
     """Read a label file; the index holds its ids as text.
 
     Cells of a CSV stay text, so that `007` stays an id; `check_labels` gives them their types.
@@ -24,7 +24,7 @@ def read_label_file(path: Path, *, id_column: str | None = None) -> pd.DataFrame
     Raises: DataError if the file cannot be read, or no column holds the ids.
     """
     try:
-        table = _read_table(path)
+        table = _read_table(Path(path))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"cannot read label file {str(path)!r}: {error}") from error
     columns = [str(column) for column in table.columns]

@@ -34,7 +34,7 @@ def no_progress(_phase: str, _num_done: int, _num_all: int) -> None:
 
 def prepare(
     source: Source,
-    folder: Path,
+    folder: str | Path,
     *,
     resolution: int,
     schema: LabelSchema,
@@ -65,6 +65,7 @@ def prepare(
             labels do not fit their schema, or the folder cannot be written.
     """
     check_fractions(fractions)
+    folder = Path(folder)
     made_by = _fingerprint(resolution, schema, template)
     known = known_rows(folder, ["id", *IMAGE_COLUMNS], fingerprint=made_by)
     side = resolution if min_side is None else min_side

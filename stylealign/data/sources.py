@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stylealign.data.folders import REJECTED_FILE
+from stylealign.data.folders import GRID_FILE, REJECTED_FILE, TRANSLATIONS_FILE
 from stylealign.data.label_files import read_label_file
 from stylealign.data.procedural import Domain, draw_attributes, render
 from stylealign.errors import DataError
@@ -51,7 +51,7 @@ class Source(Protocol):
 
 
 def open_source(
-    path: Path, *, labels: Path | None = None, id_column: str | None = None
+    path: str | Path, *, labels: str | Path | None = None, id_column: str | None = None
 ) -> "FolderSource | ZipSource | ParquetSource":
     """Open a folder, a zip, or a Parquet file or folder of images, and its label file.
 
@@ -60,6 +60,7 @@ def open_source(
 
     Raises: DataError if there is no such source, or it holds no image.
     """
+    path = Path(path)
     table = read_label_file(labels, id_column=id_column) if labels is not None else None
     if not path.exists():
         raise DataError(f"no image source at {str(path)!r}; expected a folder, zip or Parquet file")
@@ -86,6 +87,17 @@ def is_image_name(name: str) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden
 
 
+def image_names(names: Collection[str]) -> set[str]:
+    """Those of the files of a folder or zip that are its images.
+
+    The picture that shows translated images side by side is none.
+    """
+    paths = {name: PurePosixPath(name) for name in names}
+    records = [path for path in paths.values() if path.name == TRANSLATIONS_FILE]
+    grids = {record.with_name(GRID_FILE) for record in records}
+    return {name for name, path in paths.items() if is_image_name(name) and path not in grids}
+
+
 class FolderSource:
     """All image files below a folder; the id of each is its path inside the folder."""
 
@@ -93,8 +105,8 @@ class FolderSource:
         self.name = f"folder:{folder.name}"
         self.labels = labels
         self.folder = folder
-        names = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-        self.ids = sorted(name for name in names if is_image_name(name))
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+        self.ids = sorted(image_names(names))
 
     def read(self, position: int) -> bytes:
         """Encoded image at this position of `ids`."""
@@ -122,7 +134,8 @@ class ZipSource:
         members = [member for member in self.archive.infolist() if not member.is_dir()]
         for member in members:
             _refuse_escape(member.filename, path)
-        images = [member for member in members if is_image_name(member.filename)]
+        names = image_names([member.filename for member in members])
+        images = [member for member in members if member.filename in names]
         self.members = sorted(images, key=lambda member: member.filename)
         self.ids = [member.filename for member in self.members]
 

@@ -99,8 +99,9 @@ class Encoder:
         codes = [self.network(part) for part in floats.split(_BATCH)]
         return Latents(torch.cat(codes), self.space, self.model.id, self.model.root_id)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the encoder as safetensors and JSON; equal encoders give equal bytes."""
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
         weights = safetensors.torch.save(state)
@@ -127,11 +128,12 @@ def build_network(model: Model, space: Space, width: int) -> EncoderNetwork:
     )
 
 
-def load_encoder(folder: Path, model: Model) -> Encoder:
+def load_encoder(folder: str | Path, model: Model) -> Encoder:
     """Load the encoder of a model from its folder.
 
     Raises: CheckpointError if a file is missing or damaged, or the encoder is another model's.
     """
+    folder = Path(folder)
     try:
         record = json.loads((folder / CONFIG_FILE).read_text())
         weights = (folder / WEIGHTS_FILE).read_bytes()

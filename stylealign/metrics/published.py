@@ -32,7 +32,7 @@ _UNREADABLE: Final = (
 class WeightsFile:
     """A state dict on disk: `.safetensors`, or what `torch.save` wrote."""
 
-    path: Path
+    path: str | Path
     sha256: str
     """Hash of the file that is meant: any other file is refused."""
 
@@ -53,9 +53,9 @@ def load_published(build: Callable[[], Network], file: WeightsFile) -> Network:
 
 
 def _read(file: WeightsFile) -> dict[str, Tensor]:
-    source = str(file.path)
+    path, source = Path(file.path), str(file.path)
     try:
-        with file.path.open("rb") as stream:
+        with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         message = f"weights {source!r} cannot be read: {error.strerror}"
@@ -63,14 +63,14 @@ def _read(file: WeightsFile) -> dict[str, Tensor]:
     if sha256 != file.sha256.lower():
         message = f"weights {source!r} have sha256 {sha256!r}, expected {file.sha256!r}"
         raise CheckpointError(f"{message}; correct the one that is wrong")
-    if _is_program(file.path):
+    if _is_program(path):
         message = f"weights {source!r} are TorchScript, a program, and are not run"
         raise CheckpointError(f"{message}; give the state dict of the same network instead")
     try:
-        if file.path.suffix == ".safetensors":
-            tensors: object = load_file(file.path)
+        if path.suffix == ".safetensors":
+            tensors: object = load_file(path)
         else:
-            tensors = torch.load(file.path, map_location="cpu", weights_only=True)
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         message = f"weights {source!r} are no state dict that can be read without running it"

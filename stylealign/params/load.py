@@ -15,7 +15,7 @@ from stylealign.params.project import Params
 Location = Sequence[int | str]
 
 
-def load_params(path: Path = Path("params.yaml"), overrides: Iterable[str] = ()) -> Params:
+def load_params(path: str | Path = Path("params.yaml"), overrides: Iterable[str] = ()) -> Params:
     """The parameters of a project, checked once and frozen.
 
     An override is `section.key=value`; the value is read as YAML, so `1e-3`, `true`, `[a, b]`
@@ -24,6 +24,7 @@ def load_params(path: Path = Path("params.yaml"), overrides: Iterable[str] = ())
     Raises: ParamsError for a missing file, broken YAML, an unknown key (with the nearest known
         one), or a value out of range.
     """
+    path = Path(path)
     return check_params(_with_overrides(_read(path), overrides), path.name)
 
 

@@ -20,7 +20,7 @@ class Fallback:
     The first process writes; all read, so several nodes need one file system.
     """
 
-    def __init__(self, training: Training, batches: Batches, snapshot: Path | None) -> None:
+    def __init__(self, training: Training, batches: Batches, snapshot: str | Path | None) -> None:
         self.training = training
         self.batches = batches
         self.files = None
@@ -28,7 +28,7 @@ class Fallback:
             # The last step may show the discriminator up to a batch more than asked for.
             recipe = training.recipe
             end = recipe.total_kimg + recipe.batch_size / 1000
-            self.files = SnapshotFiles(snapshot, before=end)
+            self.files = SnapshotFiles(Path(snapshot), before=end)
         self._good: State = training.state(batches)
         if self.files is not None:
             self._resume(self.files)

@@ -41,7 +41,7 @@ def train(
     training: Training,
     batches: Batches,
     *,
-    snapshot: Path | None = None,
+    snapshot: str | Path | None = None,
     on_snapshot: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Tick]:

@@ -256,19 +256,19 @@ class Training:
             except RuntimeError as error:
                 raise CheckpointError(f"snapshot of another architecture: {error}") from error
 
-    def save(self, path: Path, batches: Batches) -> None:
+    def save(self, path: str | Path, batches: Batches) -> None:
         """Write a snapshot that `load` continues bit for bit.
 
         Raises: DataError if it cannot be written.
         """
-        save_state(path, *self.state(batches))
+        save_state(Path(path), *self.state(batches))
 
-    def load(self, path: Path, batches: Batches) -> None:
+    def load(self, path: str | Path, batches: Batches) -> None:
         """Continue from a snapshot of the same recipe.
 
         Raises: CheckpointError if it is broken, or of another recipe or architecture.
         """
-        tensors, numbers = load_state(path)
+        tensors, numbers = load_state(Path(path))
         changed = recipe_changes(numbers["recipe"], self.recipe)
         if changed:
             message = (

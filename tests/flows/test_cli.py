@@ -32,7 +32,7 @@ def sentence(done) -> str:
 def test_help_names_every_command(tmp_path):
     shown = stylealign(tmp_path, "--help").stdout
 
-    project = ("init", "run", "demo", "doctor", "ui", "serve")
+    project = ("init", "run", "recipe", "demo", "doctor", "ui", "serve")
     for command in (*project, "translate", "predict", "morph", "inspect", "convert"):
         assert f" {command} " in shown
 

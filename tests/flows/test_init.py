@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from flows.init import ProjectPlan, create_project
+from flows.init import ProjectPlan, create_project, starting_params
 from flows.own_data import OwnData, read_own_data
 from flows.run import require_version
 from flows.starting_params import merge
+from flows.starting_recipe import parent_block, recipe_block
 from stylealign.data.procedural import draw_attributes, render
 from stylealign.errors import DataError, ParamsError, StyleAlignError
 from stylealign.images import encode_png
@@ -157,6 +158,20 @@ def test_an_overlay_goes_over_the_params_and_a_mistyped_key_is_named(raw, tmp_pa
 
     with pytest.raises(ParamsError, match=r"unknown key 'invert.num_stpes'"):
         create_project(tmp_path / "own", ProjectPlan(own_data(raw), "", 32, overlay))
+
+
+def test_printed_recipes_go_over_the_params_as_they_are(raw, tmp_path):
+    overlay = tmp_path / "overlay.yaml"
+    child = recipe_block("cats", resolution=32, total_kimg=7.0)
+    overlay.write_text(child + parent_block(resolution=32, total_kimg=7.0))
+
+    text = starting_params(tmp_path, ProjectPlan(own_data(raw), "", 32, overlay), None)
+
+    params = yaml.safe_load(text)
+    child, parent = params["train_child"]["cats"]["recipe"], params["train_parent"]
+    assert (child["total_kimg"], parent["recipe"]["total_kimg"]) == (7, 7)
+    assert child["feature_weight"] == 3.0
+    assert set(parent["architecture"]["channels"].values()) == {512}
 
 
 def test_merging_replaces_leaves_and_keeps_the_rest():

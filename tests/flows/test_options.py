@@ -13,6 +13,7 @@ OPTIONS: dict[str, set[str]] = {
     "init": {"--images", "--labels", "--child", "--test", "--oracle", "--parent", "--resolution"}
     | {"--licence", "--params"},
     "run": {"--set"},
+    "recipe": {"--resolution", "--total-kimg", "--devices", "--classes", "--parent"},
     "demo": set(),
     "doctor": set(),
     "ui": {"--prefect-port", "--mlflow-port"},

@@ -25,6 +25,34 @@ except StyleAlignError as error:
     sys.exit(str(error))
 """
 
+COMPUTE = """
+import threading
+import time
+from uuid import UUID
+from flows.project import enter_project
+from flows.server import start_server, wait_for_server
+root = enter_project()
+start_server(root)
+wait_for_server(root)
+from prefect.client.orchestration import get_client
+from prefect.concurrency import _leases
+from tasks.devices import compute
+_leases._RENEWAL_FRACTION = 0.01  # it is soon seen that the lease has ended
+with compute(1):
+    name = "concurrency-lease-renewal-"
+    (renewing,) = [one for one in threading.enumerate() if one.name.startswith(name)]
+    with get_client(sync_client=True) as client:
+        client.release_concurrency_slots_with_lease(UUID(renewing.name.removeprefix(name)))
+    deadline = time.monotonic() + 60
+    while renewing.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)  # what would end this process is raised here
+    print("lease lost", not renewing.is_alive())
+with compute(1):
+    print("held again")
+"""
+"""A stage whose lease of the device ends while it works, as when its machine sleeps."""
+
 
 @contextmanager
 def command() -> Generator[subprocess.Popen[bytes]]:
@@ -72,3 +100,10 @@ def test_a_foreign_server_that_does_not_answer_is_named(tmp_path):
     done = run(tmp_path, *foreign, sys.executable, "-c", START, "1", "")
 
     assert "PREFECT_API_URL names does not answer at http://127.0.0.1:9" in done.stderr
+
+
+def test_a_stage_whose_machine_slept_longer_than_its_lease_computes_on(tmp_path):
+    done = run(tmp_path, sys.executable, "-c", COMPUTE)
+
+    assert done.stdout.splitlines() == ["lease lost True", "held again"], done.stderr
+    assert done.returncode == 0

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stylealign.data.folders import GRID_FILE, TRANSLATIONS_FILE
 from stylealign.data.labels import parse_schema
 from stylealign.data.procedural import draw_attributes, label_schema, render
 from stylealign.errors import CheckpointError, DataError, LineageError
 from stylealign.images import decode
 from stylealign.metrics.readers import fit_reader
-from tasks.folders import GRID_FILE, RECORD_FILE, Translated, predict_folder, translate_folder
+from tasks.folders import Translated, predict_folder, translate_folder
 
 from .conftest import NUM_IMAGES
 
@@ -55,13 +56,13 @@ def test_a_killed_run_goes_on_where_it_was_with_the_same_images(images, models, 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     translate(images, models, whole)
     translate(images, models, killed)
-    lines = (killed / RECORD_FILE).read_text().splitlines()
-    (killed / RECORD_FILE).write_text("\n".join([*lines[:3], lines[3][:20]]))
+    lines = (killed / TRANSLATIONS_FILE).read_text().splitlines()
+    (killed / TRANSLATIONS_FILE).write_text("\n".join([*lines[:3], lines[3][:20]]))
 
     done = translate(images, models, killed)
 
     assert (done.num_made, done.num_kept) == (NUM_IMAGES - 2, 2)
-    for line in (killed / RECORD_FILE).read_text().splitlines()[1:]:
+    for line in (killed / TRANSLATIONS_FILE).read_text().splitlines()[1:]:
         name = json.loads(line)["file"]
         drawn = [decode((place / name).read_bytes()).astype(int) for place in (whole, killed)]
         assert np.abs(drawn[0] - drawn[1]).max() <= 1  # another batch rounds otherwise
@@ -132,6 +133,29 @@ def test_predictions_are_one_row_per_image_and_empty_where_it_cannot_be_read(
     confidence = read["confidence.glasses"].to_numpy()
     assert ((confidence >= 0) & (confidence <= 1)).all()
     assert table.set_index("id").loc["broken.jpg"].isna().to_numpy().all()
+
+
+def test_a_translated_folder_is_read_without_the_picture_of_it(images, models, reader, tmp_path):
+    out = tmp_path / "out"
+    translate(images, models, out)
+
+    counts = predict_folder(out, reader, tmp_path / "labels.parquet")
+
+    ids = pd.read_parquet(tmp_path / "labels.parquet")["id"].tolist()
+    assert (out / GRID_FILE).exists()
+    assert counts == (NUM_IMAGES, 0)
+    assert ids == [f"inner/{row}.png" for row in range(NUM_IMAGES)]
+
+
+def test_an_image_called_as_the_grid_keeps_its_drawing(images, models, tmp_path):
+    (images / GRID_FILE).write_bytes((images / "inner" / "0.png").read_bytes())
+
+    translate(images, models, tmp_path / "out")
+
+    grid = decode((tmp_path / "out" / GRID_FILE).read_bytes())
+    drawn = decode((tmp_path / "out" / f"{GRID_FILE}.png").read_bytes())
+    assert grid.shape[1] == 3 * 128
+    assert drawn.shape == (16, 16, 3)
 
 
 def test_a_generator_is_no_reader(images, models, tmp_path):

@@ -80,8 +80,9 @@ class Reader:
         _, features = self._forward(images)
         return features.cpu().numpy()
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the reader as safetensors and JSON."""
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
         weights = safetensors.torch.save(state)
@@ -113,11 +114,12 @@ class Reader:
         return torch.cat(outputs), torch.cat(features)
 
 
-def load_reader(folder: Path) -> Reader:
+def load_reader(folder: str | Path) -> Reader:
     """Load a reader from its folder; it then reads exactly as it did when it was saved.
 
     Raises: CheckpointError if a file is missing, damaged, or does not fit the other.
     """
+    folder = Path(folder)
     try:
         config = json.loads((folder / CONFIG_FILE).read_text())
         weights = (folder / WEIGHTS_FILE).read_bytes()

@@ -9,7 +9,9 @@ import pytest
 
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.exports import export_imagefolder, export_webdataset
+from stylealign.data.labels import LabelSchema
 from stylealign.data.manifest import Manifest
+from stylealign.data.prepare import prepare
 from stylealign.data.sources import open_source
 from stylealign.images import decode
 
@@ -40,6 +42,29 @@ def test_an_image_folder_holds_every_image_with_its_labels(
             assert (pixels == dataset.images([record["id"]])[0]).all()
             assert record["label.yaw"] == dataset.labels().at[record["id"], "yaw"]
             assert path.parent.name.startswith(record["split"])
+
+
+def test_places_of_a_data_set_may_be_given_as_text(
+    raw_folder: Path, tmp_path: Path, schema: LabelSchema
+) -> None:
+    source = open_source(str(raw_folder), labels=str(tmp_path / "labels.csv"))
+    place = str(tmp_path / "out")
+    shares = {"train": 1.0, "val": 0.0, "test": 0.0}
+
+    prepare(
+        source,
+        place,
+        resolution=16,
+        schema=schema,
+        fractions=shares,
+        seed=0,
+        shard_size=20,
+        max_rejected_fraction=0.0,
+    )
+
+    dataset = open_dataset(place)
+    assert export_imagefolder(dataset, str(tmp_path / "images")) == 20
+    assert len(export_webdataset(dataset, str(tmp_path / "tars"), shard_size=20)) == 1
 
 
 def test_web_dataset_shards_hold_pairs_and_equal_data_give_equal_bytes(

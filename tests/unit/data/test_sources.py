@@ -48,6 +48,19 @@ def test_images_may_lie_in_subfolders_and_other_files_are_not_images(tmp_path: P
     assert source.ids == ["a/1.JPG", "b/1.png"]
 
 
+def test_the_picture_of_translated_images_is_none_of_them(
+    tmp_path: Path, zip_of: Callable[..., Path]
+) -> None:
+    names = ("cats/1.png", "cats/side-by-side.png", "cats/translations.jsonl", "side-by-side.png")
+    for name in names:
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(b"x")
+
+    sources = open_source(tmp_path / "images"), open_source(zip_of(dict.fromkeys(names, b"x")))
+
+    assert [source.ids for source in sources] == [["cats/1.png", "side-by-side.png"]] * 2
+
+
 @pytest.mark.parametrize("name", ["../evil.png", "/evil.png", "a/../../evil.png", "C:\\evil.png"])
 def test_a_zip_whose_members_lead_out_of_it_is_refused(
     name: str, zip_of: Callable[..., Path]

@@ -89,6 +89,12 @@ def test_a_saved_encoder_comes_back_the_same(parent, encoder, fresh, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == first
 
 
+def test_the_folder_of_an_encoder_may_be_given_as_text(parent, encoder, tmp_path):
+    encoder.save(str(tmp_path / "encoder"))
+
+    assert load_encoder(str(tmp_path / "encoder"), parent).kimg == encoder.kimg
+
+
 def test_a_damaged_or_foreign_encoder_is_refused(parent, noisy_parent, encoder, tmp_path):
     encoder.save(tmp_path)
 

@@ -158,7 +158,7 @@ def vgg16(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tensors, W
     file = written(tmp_path_factory.mktemp("vgg16"), weights, "weights.safetensors")
     yield weights, file
     load_vgg16.cache_clear()
-    file.path.unlink()  # half a gigabyte
+    Path(file.path).unlink()  # half a gigabyte
 
 
 def vgg16_by_hand(weights: Tensors, images: torch.Tensor) -> list[torch.Tensor]:
@@ -223,6 +223,12 @@ def test_weights_are_taken_from_either_kind_of_file_with_or_without_counters(
     images = to_float(noise(1, 8))
     assert torch.equal(loaded(images), network(images))
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_the_place_of_weights_may_be_given_as_text(tmp_path):
+    file = written(tmp_path, tiny().state_dict())
+
+    load_published(tiny, WeightsFile(path=str(file.path), sha256=file.sha256))
 
 
 class Trap:

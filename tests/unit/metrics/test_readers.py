@@ -73,6 +73,16 @@ def test_a_saved_reader_reads_bit_for_bit_the_same(reader, make_images, tmp_path
     assert loaded.val_scores == reader.val_scores
 
 
+def test_the_folder_of_a_reader_may_be_given_as_text(reader, make_images, tmp_path):
+    images, _ = make_images(20, seed=1)
+
+    reader.save(str(tmp_path / "reader"))
+
+    assert torch.equal(
+        load_reader(str(tmp_path / "reader")).outputs(images), reader.outputs(images)
+    )
+
+
 def test_a_damaged_reader_is_refused(make_images, schema, tmp_path):
     images, labels = make_images(40, seed=0)
     reader = fit_reader(images, labels, schema, seed=0, num_steps=2, recipe=RECIPE)

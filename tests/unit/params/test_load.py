@@ -27,6 +27,7 @@ def test_the_demo_params_are_valid():
     params = load_params(DEMO)
 
     assert params.train_child["cats"].dataset == "cats"
+    assert load_params(str(DEMO)) == params
 
 
 @pytest.mark.parametrize(

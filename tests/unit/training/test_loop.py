@@ -90,6 +90,18 @@ def test_a_resumed_run_is_bit_identical_to_an_undisturbed_one(changes, tmp_path)
     assert resumed.ada == undisturbed.ada
 
 
+def test_the_place_of_a_snapshot_may_be_given_as_text(tmp_path):
+    place = str(tmp_path / "state.safetensors")
+    begun = Training(new_model(), None, recipe(total_kimg=0.016))
+
+    for _ in train(begun, _Noise(), snapshot=place):
+        pass
+    begun.save(place, _Noise())
+    begun.load(place, _Noise())
+
+    assert SnapshotFiles(tmp_path / "state.safetensors").at(begun.kimg).exists()
+
+
 def test_a_shorter_run_uses_nothing_that_comes_after_its_end(tmp_path):
     undisturbed = Training(new_model(), None, recipe(total_kimg=0.04))
     run(undisturbed)
