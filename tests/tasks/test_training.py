@@ -10,6 +10,7 @@ from stylealign.checkpoints import save_model
 from stylealign.data.dataset import open_dataset
 from stylealign.errors import CheckpointError, DataError, ParamsError
 from stylealign.models import Model, ModelConfig
+from stylealign.models.precision import ADVICE, is_imitated
 from stylealign.params import StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
 from stylealign.training.split import Split
@@ -62,6 +63,12 @@ def test_fewer_images_than_the_batch_are_trained_on_and_said(images, tmp_path):
 
     assert "10 images are fewer than the batch of 16" in run.training.notes[0]
     assert len(next(run.batches).images) == 16
+
+
+def test_who_trains_in_a_precision_that_the_processor_imitates_is_told(images, tmp_path):
+    run = start(images, tmp_path, precision="bfloat16")
+
+    assert run.training.notes == [ADVICE] * is_imitated("bfloat16", torch.device("cpu"))
 
 
 def test_a_batch_below_the_stddev_group_is_one_group(images, tmp_path):
