@@ -27,7 +27,9 @@ results: $(STAMP)  ## The longer runs behind docs/results.md: the first 33 minut
 	$(BIN)/python -m benchmarks.results
 	$(BIN)/python -m benchmarks.recipes
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images.yaml
+	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images_demo.yaml
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images_long.yaml --seeds 1
+	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images_100.yaml --seeds 1
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_shot.yaml
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/control.yaml --seeds 1
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/with_correspondence.yaml --seeds 1
