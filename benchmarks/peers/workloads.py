@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.peers.contenders import Contender
-from stylealign.inversion.frozen import frozen
+from stylealign.models.frozen import frozen
 
 R1_INTERVAL = 16
 """Training iterations per R1 penalty, the official lazy regularisation."""
@@ -73,12 +73,13 @@ def parameters_drawn_with(generator: nn.Module) -> list[nn.Parameter]:
 
 
 def generator_step(contender: Contender, inputs: Inputs) -> Step:
-    """One step of the generator against the discriminator."""
+    """One step of the generator against the discriminator, frozen as in everybody's own loop."""
     optimizer = _optimizer(contender.generator)
 
     def step() -> Tensor:
         images = contender.draw(contender.map_codes(inputs.z), True)
-        loss = F.softplus(-contender.judge(images)).mean()
+        with frozen(contender.discriminator):
+            loss = F.softplus(-contender.judge(images)).mean()
         return _descend(loss, optimizer)
 
     return step

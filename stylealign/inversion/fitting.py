@@ -11,13 +11,13 @@ from torch import Tensor
 from stylealign.errors import DivergenceError
 from stylealign.images import PixelBatch
 from stylealign.inversion.encoder import Encoder, EncoderNetwork, build_network
-from stylealign.inversion.frozen import frozen
 from stylealign.inversion.inputs import check_images, check_space
 from stylealign.inversion.losses import build_pyramid, pyramid_distance
 from stylealign.inversion.sampling import draw_codes
 from stylealign.inversion.start import measure_w_std
 from stylealign.models import Generator, Model, Space
 from stylealign.models.classes import draw_classes
+from stylealign.models.frozen import frozen
 from stylealign.models.latents import Images
 
 _TICK_NIMG = 1000

@@ -11,7 +11,6 @@ from torch import Tensor
 from stylealign.errors import DivergenceError
 from stylealign.images import PixelBatch
 from stylealign.inversion.descent import Descent, Solution
-from stylealign.inversion.frozen import frozen
 from stylealign.inversion.inputs import (
     check_images,
     check_labels,
@@ -24,6 +23,7 @@ from stylealign.inversion.objective import Features, Weights, build_objective
 from stylealign.inversion.start import measure_w_std, nearest_samples
 from stylealign.metrics.perceptual import Lite2Blocks
 from stylealign.models import Latents, Model, Space
+from stylealign.models.frozen import frozen
 from stylealign.models.latents import Images, Labels
 from stylealign.models.precision import Precision
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from stylealign.models.frozen import frozen
 from stylealign.models.latents import Images, Labels, Logits
 from stylealign.training.augment import Drawn
 from stylealign.training.codes import Codes, draw, draw_codes, mix, track_w_avg
@@ -58,7 +59,9 @@ def _generator_step(training: Training, batch: int) -> Losses:
         codes = joint.part(part)
         drawn = draw(G, codes, training.lower_precision())
         shown = augmented.part(part).apply(drawn.images)
-        loss = generator_loss(_judge(training, shown, codes.c))
+        with frozen(training.D):
+            logits = _judge(training, shown, codes.c)
+        loss = generator_loss(logits)
         report = {"g": loss.detach(), "w_mean": drawn.w_plus.detach()[:, 0].mean(dim=0)}
         for name, (weight, value) in parent_terms(training, codes, drawn, variances).items():
             loss = loss + weight * value

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylealign.inversion.frozen import frozen
 from stylealign.models import styled, upconv
+from stylealign.models.frozen import frozen
 from stylealign.models.layers import StyledConv
 from stylealign.models.operators import blur, blur_kernel
 from stylealign.models.styled import Layer, is_large, styled_conv

@@ -197,6 +197,17 @@ def test_frozen_components_keep_the_parents_weights(component):
     assert "synthesis.blocks.b8.conv1.weight" in moved
 
 
+def test_the_discriminator_takes_no_gradient_of_its_weights_in_the_generators_step():
+    """Layers of ours would compute them, as they cannot know that nobody asks."""
+    training = Training(new_model(), new_model().generator, recipe(r1_interval=1000, r1_gamma=0))
+    weight, learns = next(training.D.parameters()), list[bool]()
+    training.D.register_forward_hook(lambda *_: learns.append(weight.requires_grad))
+
+    next(train(training, _Noise()))
+
+    assert learns[:6] == [False, True, True] * 2  # then real and drawn images in its own
+
+
 def test_the_generator_waits_while_the_discriminator_warms_up():
     model = new_model()
     before = copy.deepcopy(present(model.raw_generator).state_dict())

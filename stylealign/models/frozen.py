@@ -1,4 +1,4 @@
-"""Gradients with respect to codes alone: networks are held fixed while they are differentiated."""
+"""Gradients of what goes in alone: a network is held fixed while it is differentiated."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
