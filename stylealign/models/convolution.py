@@ -96,6 +96,11 @@ def tap_power(weight: Tensor) -> Tensor:
     return weight.square().sum(dim=[2, 3])
 
 
+def has_avx2_alone() -> bool:
+    """Whether oneDNN is without AVX-512, and so without fast forms of some convolutions."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
 def _is_wide(x: Tensor, weight: Tensor) -> bool:
     return x.device.type == "cpu" and min(weight.shape[:2]) >= _MIN_CHANNELS
 
@@ -133,7 +138,7 @@ def _is_turned_to_learn(x: Tensor, weight: Tensor, groups: int) -> bool:
         and groups == 1
         and not x.is_contiguous()
         and (_is_wide(x, weight) or x.shape[2:].numel() >= _MANY_PIXELS)
-        and torch.backends.cpu.get_cpu_capability() == "AVX2"
+        and has_avx2_alone()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )

@@ -107,7 +107,7 @@ class InvertParams(Section):
     """Holds codes where the model draws well."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the first 85 % of the steps; bfloat16 is about twice as fast where there is a processor
-    for it, and several times slower elsewhere."""
+    for it, and many times slower elsewhere."""
     num_candidates: Count
     """Samples of the model among which the nearest is the start, where there is no encoder."""
     encoder_kimg: float = Field(ge=0)
