@@ -57,7 +57,7 @@ def main(
                 "timings": measure_size(
                     peers, size, BATCHES[size], rounds, console.log, with_training=training
                 ),
-                "peak_bytes": measure_memory(peers, size, BATCHES[size]) if memory else {},
+                "peak_bytes": measure_memory(peers, size, BATCHES[size], rounds) if memory else {},
             }
         (out / f"{size}.json").write_text(json.dumps(record, indent=1) + "\n")
     results = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"), key=_pixels)]
@@ -98,11 +98,11 @@ def measure_size(
     ]
 
 
-def measure_memory(peers: Path, size: int, batch: int) -> dict[str, dict[str, int]]:
+def measure_memory(peers: Path, size: int, batch: int, rounds: int) -> dict[str, dict[str, int]]:
     """Peak bytes by work and contender."""
     model = new_model(model_config(64))
     names = [contender.name for contender in build_contenders(peers, model)]
-    return {work: measure_peaks(peers, size, batch, work, names) for work in REMEMBERED}
+    return {work: measure_peaks(peers, size, batch, work, names, rounds) for work in REMEMBERED}
 
 
 def _pixels(path: Path) -> int:

@@ -1,7 +1,8 @@
-"""Peak memory of one step, each in a fresh process."""
+"""Peak memory of one step, each time in a fresh process."""
 
 import ctypes
 import multiprocessing
+import statistics
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -12,19 +13,22 @@ from benchmarks.peers.workloads import WORKLOADS, draw_inputs
 
 
 def measure_peaks(
-    peers: Path, resolution: int, batch: int, workload: str, names: list[str]
+    peers: Path, resolution: int, batch: int, workload: str, names: list[str], rounds: int
 ) -> dict[str, int]:
     """Bytes that a step needs at its peak beyond what was there before, by contender.
+
+    The median of so many rounds: one and the same step may take 140 MiB or 175.
 
     Raises: OSError where the system does not tell (it is Linux that does).
     """
     context = multiprocessing.get_context("spawn")
-    peaks: dict[str, int] = {}
-    for name in names:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            arguments = (peers, resolution, batch, workload, name)
-            peaks[name] = pool.submit(_peak_of_step, *arguments).result()
-    return peaks
+    peaks: dict[str, list[int]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            with ProcessPoolExecutor(1, mp_context=context) as pool:
+                arguments = (peers, resolution, batch, workload, name)
+                peaks[name].append(pool.submit(_peak_of_step, *arguments).result())
+    return {name: int(statistics.median(measured)) for name, measured in peaks.items()}
 
 
 def _peak_of_step(peers: Path, resolution: int, batch: int, workload: str, name: str) -> int:

@@ -1,6 +1,7 @@
 """Convolutions, each in the form that is fastest where it runs and keeps least."""
 
 import math
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -296,9 +297,10 @@ def _convolve(x: Tensor, weight: Tensor) -> Tensor:
     kernels = transform_kernels @ weight.reshape(-1, 9).t()
     kernels = kernels.view(36, num_out, num_in).transpose(1, 2)
     y = x.new_empty(batch, height // _TILE, _TILE, width // _TILE, _TILE, num_out)
-    patches = _patches(x)
-    for image, first, last in _chunks(x):
-        y[image, first:last] = _filter(patches[image, first:last], kernels)
+    for image, result in zip(x, y, strict=True):
+        patches = _patches(image)
+        for rows in _chunks(image):
+            result[rows] = _filter(patches[rows], kernels)
     return y.view(batch, height, width, num_out).permute(0, 3, 1, 2)
 
 
@@ -314,21 +316,23 @@ def _correlate(gradient: Tensor, x: Tensor) -> Tensor:
     """The weight's gradient, by the same transforms the other way round."""
     _, transform_kernels, transform_results = _transforms()
     num_out, num_in = gradient.shape[1], x.shape[1]
-    rows = gradient.permute(0, 2, 3, 1).unflatten(1, (-1, _TILE)).unflatten(3, (-1, _TILE))
-    patches, total = _patches(x), x.new_zeros(36, num_out, num_in)
-    for image, first, last in _chunks(x):
-        tiles = rows[image, first:last].permute(1, 3, 0, 2, 4).reshape(16, -1)
-        products = (transform_results.t() @ tiles).view(36, -1, num_out)
-        total.baddbmm_(products.transpose(1, 2), _tiles(patches[image, first:last]))
-        del tiles, products
+    results = gradient.permute(0, 2, 3, 1).unflatten(1, (-1, _TILE)).unflatten(3, (-1, _TILE))
+    total = x.new_zeros(36, num_out, num_in)
+    for image, result in zip(x, results, strict=True):
+        patches = _patches(image)
+        for rows in _chunks(image):
+            tiles = result[rows].permute(1, 3, 0, 2, 4).reshape(16, -1)
+            products = (transform_results.t() @ tiles).view(36, -1, num_out)
+            total.baddbmm_(products.transpose(1, 2), _tiles(patches[rows]))
+            del tiles, products
     weight = transform_kernels.t() @ total.view(36, -1)
     return weight.view(3, 3, num_out, num_in).permute(2, 3, 0, 1)
 
 
-def _patches(x: Tensor) -> Tensor:
-    """Overlapping 6x6 patches as a view: [N, tiles_y, tiles_x, C, 6, 6]."""
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-    return padded.unfold(1, _TILE + 2, _TILE).unfold(2, _TILE + 2, _TILE)
+def _patches(image: Tensor) -> Tensor:
+    """Overlapping 6x6 patches as a view: [C, H, W] -> [tiles_y, tiles_x, C, 6, 6]."""
+    padded = F.pad(image.permute(1, 2, 0), (0, 0, 1, 1, 1, 1))
+    return padded.unfold(0, _TILE + 2, _TILE).unfold(1, _TILE + 2, _TILE)
 
 
 def _tiles(patches: Tensor) -> Tensor:
@@ -339,13 +343,8 @@ def _tiles(patches: Tensor) -> Tensor:
     return (transform_tiles @ pixels).view(36, -1, channels)
 
 
-def _chunks(x: Tensor) -> list[tuple[int, int, int]]:
-    """Image, first and last row of tiles of each chunk."""
-    batch, channels, height, width = x.shape
-    num_rows = height // _TILE
+def _chunks(image: Tensor) -> Iterator[slice]:
+    """Rows of tiles that are transformed at once."""
+    channels, height, width = image.shape
     step = max(1, _CHUNK // (channels * (width // _TILE)))
-    return [
-        (image, first, min(first + step, num_rows))
-        for image in range(batch)
-        for first in range(0, num_rows, step)
-    ]
+    return (slice(first, first + step) for first in range(0, height // _TILE, step))
