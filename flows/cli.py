@@ -29,7 +29,7 @@ only what a change touches runs again.
 
 UNUSABLE_PLACE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST,
-    errno.ENOTDIR, errno.EISDIR,
+    errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 """What a full disk, a read-only one, permissions, and a file in a folder's place come to."""
 

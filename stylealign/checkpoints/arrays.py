@@ -44,6 +44,11 @@ class Storage:
     _flat: Tensor | None = field(default=None, repr=False)
     _is_given: bool = False
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the numbers take."""
+        return self.num_elements * self.dtype.itemsize
+
     def give(self, tensor: Tensor) -> Tensor:
         """The tensor with memory of its own; the first that is all of the numbers keeps theirs.
 
@@ -64,9 +69,9 @@ class Storage:
         Raises: CheckpointError if the bytes are not as many as promised.
         """
         if self._flat is None:
-            expected = self.num_elements * self.dtype.itemsize
-            if len(self.data) != expected:
-                raise CheckpointError(f"a storage holds {len(self.data)} bytes, not {expected}")
+            if len(self.data) != self.num_bytes:
+                message = f"a storage holds {len(self.data)} bytes, not {self.num_bytes}"
+                raise CheckpointError(message)
             buffer = bytearray(self.data)
             empty = torch.empty(0, dtype=self.dtype)
             self._flat = torch.frombuffer(buffer, dtype=self.dtype) if buffer else empty

@@ -16,14 +16,18 @@ from stylealign.checkpoints.arrays import (
 )
 from stylealign.checkpoints.unpickle import Budget, PickleReader, Record
 from stylealign.errors import CheckpointError
+from stylealign.files import describe_error
 
 TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
 """First pickle of a file in torch's old format, and of every storage inside NVIDIA's pickles."""
 LEGACY_START: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP_START: Final = b"PK\x03\x04"
+_ZIP_ENTRY: Final = b"PK\x01\x02"
+_MAX_ENTRIES: Final = 50_000
+"""A file of 1024 pixels has 1,000; reading a million names takes longer than refusing them."""
 _DAMAGED_ZIP: Final = (
     zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSError, RuntimeError,
-    ValueError, EOFError, struct.error,
+    ValueError, EOFError, OverflowError, struct.error,
 )  # fmt: skip
 """What Python's reader raises for archives with wrong offsets, names, flags or checksums."""
 
@@ -71,7 +75,7 @@ def read_torch_file(data: bytes, source: str) -> object:
     except CheckpointError:
         raise
     except _DAMAGED_ZIP as error:
-        message = f"{source!r} is truncated or damaged: {error}"
+        message = f"{source!r} is truncated or damaged: {describe_error(error)}"
         raise CheckpointError(message) from error
 
 
@@ -111,30 +115,33 @@ def _read_legacy(data: bytes, source: str, budget: Budget) -> object:
         message = f"{source!r} was written on a big-endian machine"
         raise CheckpointError(message)
     view, position = memoryview(data), stream.tell()
+    listed: set[str] = set()
     for key in keys:
         storage = storages.get(key) if isinstance(key, str) else None
         if storage is None or position + 8 > len(data):
             message = f"{source!r} is truncated or lists an unknown storage"
             raise CheckpointError(message)
         (count,) = struct.unpack_from("<q", data, position)
-        end = position + 8 + storage.num_elements * storage.dtype.itemsize
+        end = position + 8 + storage.num_bytes
         if count != storage.num_elements or end > len(data):
             message = f"{source!r} is truncated: a storage of {count} elements is not all there"
             raise CheckpointError(message)
         storage.data, position = view[position + 8 : end], end
+        listed.add(key)
+    absent = next((key for key in storages if key not in listed), None)
+    if absent is not None:
+        message = f"{source!r} lacks the storage {absent[:100]!r}"
+        raise CheckpointError(message)
     return result
 
 
 def _read_zip(data: bytes, source: str, budget: Budget) -> object:
+    if data.count(_ZIP_ENTRY) > _MAX_ENTRIES:
+        message = f"{source!r} has more than {_MAX_ENTRIES} entries"
+        raise CheckpointError(message)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
-        for entry in entries:
-            if entry.compress_type != zipfile.ZIP_STORED:
-                message = f"{source!r}: entry {entry.filename[:100]!r} is compressed, not allowed"
-                raise CheckpointError(message)
-        if sum(entry.file_size for entry in entries) > len(data):
-            message = f"{source!r}: its entries are larger than the file"
-            raise CheckpointError(message)
+        _check_entries(entries, len(data), source)
         root = next((e.filename for e in entries if Path(e.filename).name == "data.pkl"), None)
         if root is None:
             message = f"{source!r} is a zip archive without 'data.pkl', not a file of torch.save"
@@ -149,4 +156,18 @@ def _read_zip(data: bytes, source: str, budget: Budget) -> object:
                 message = f"{source!r} lacks the storage {name[:100]!r}"
                 raise CheckpointError(message)
             storage.data = archive.read(name)
+            if len(storage.data) != storage.num_bytes:
+                message = f"{source!r}: storage {name[:100]!r} is not of {storage.num_bytes} bytes"
+                raise CheckpointError(message)
     return result
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], num_bytes: int, source: str) -> None:
+    """Refuse entries that are compressed, or that say they are more than the file."""
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED:
+            message = f"{source!r}: entry {entry.filename[:100]!r} is compressed, not allowed"
+            raise CheckpointError(message)
+    if sum(entry.file_size for entry in entries) > num_bytes:
+        message = f"{source!r}: its entries are larger than the file"
+        raise CheckpointError(message)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -15,10 +16,12 @@ from torch import Tensor
 from stylealign.checkpoints.weights import (
     build_model,
     check_config,
-    check_names,
+    check_shape,
     compute_model_id,
+    shapes_of,
 )
-from stylealign.errors import CheckpointError
+from stylealign.errors import CheckpointError, DataError
+from stylealign.files import MAX_BYTES, check_file, describe_error, read_file
 from stylealign.models import Model, ModelConfig
 
 WEIGHTS_FILE = "model.safetensors"
@@ -36,18 +39,24 @@ def save_model(model: Model, folder: str | Path) -> ModelConfig:
     the model are kept.
 
     Returns the config as written, which is then the model's own.
+
+    Raises: DataError if the folder cannot be written, such as on a full disk.
     """
     folder = Path(folder)
     model_id = compute_model_id(model.generator)
     root_id = model.config.root_id or model_id
     model.config = model.config.model_copy(update={"id": model_id, "root_id": root_id})
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _write_files(model, temporary)
-        _publish(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", dir=folder.parent))
+        try:
+            _write_files(model, temporary)
+            _publish(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        message = f"model folder {str(folder)!r} cannot be written: {describe_error(error)}"
+        raise DataError(f"{message}; make room, or choose another place") from error
     return model.config
 
 
@@ -67,7 +76,7 @@ def load_folder(folder: Path, device: str | torch.device = "cpu") -> Model:
     except CheckpointError:
         raise
     except (SafetensorError, OSError, ValueError) as error:
-        message = f"{source!r} is truncated or no safetensors file: {error}"
+        message = f"{source!r} is truncated or no safetensors file: {describe_error(error)}"
         raise CheckpointError(message) from error
     if _hash_file(weights) != sha256:
         message = f"{source!r} was changed since it was saved: its sha256 is not {sha256[:64]!r}"
@@ -79,13 +88,16 @@ def _read_tensors(path: Path, config: ModelConfig, device: str) -> dict[str, Ten
     """All tensors of a file, each in memory of its own.
 
     The file is opened for each anew, so that its pages are let go and no weight exists twice;
-    that is why its header must be short, and its names those of the config's networks.
+    that is why its header must be short, and what it lists the weights of the config's networks.
     """
 
     def read(name: str) -> Tensor:
         with safe_open(path, "pt", device=device) as file:
             return file.get_tensor(name).clone()
 
+    expected = shapes_of(config)
+    num_numbers = sum(math.prod(shape) for shape in expected.values())
+    check_file(path, min(4 * num_numbers + 2 * _MAX_HEADER_BYTES, MAX_BYTES))
     with path.open("rb") as file:
         num_bytes = int.from_bytes(file.read(8), "little")
     if num_bytes > _MAX_HEADER_BYTES:
@@ -93,8 +105,13 @@ def _read_tensors(path: Path, config: ModelConfig, device: str) -> dict[str, Ten
         raise CheckpointError(message)
     with safe_open(path, "pt") as file:
         names = list(file.keys())
-    check_names(names, config, str(path))
-    return {name: read(name) for name in names}
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    for name, shape in shapes.items():
+        if name not in expected:
+            message = f"{str(path)!r} holds unknown tensor {name[:100]!r}"
+            raise CheckpointError(message)
+        check_shape(shape, expected[name], str(path), name)
+    return {name: read(name) for name in shapes}
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, str]:
@@ -104,13 +121,11 @@ def read_config(folder: Path) -> tuple[ModelConfig, str]:
     """
     path = folder / CONFIG_FILE
     try:
-        if path.stat().st_size > _MAX_CONFIG_BYTES:
-            message = f"{str(path)!r} is larger than {_MAX_CONFIG_BYTES} bytes"
-            raise CheckpointError(message)
-        record = json.loads(path.read_bytes())
-    except OSError as error:
-        message = f"{str(folder)!r} is no model folder: {CONFIG_FILE} cannot be read ({error})"
-        raise CheckpointError(message) from error
+        data = read_file(path, _MAX_CONFIG_BYTES)
+    except CheckpointError as error:
+        raise CheckpointError(f"{str(folder)!r} is no model folder: {error}") from error
+    try:
+        record = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         message = f"{str(path)!r} is not valid JSON: {error}"
         raise CheckpointError(message) from error

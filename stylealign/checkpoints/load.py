@@ -16,6 +16,7 @@ from stylealign.checkpoints.nvidia import import_nvidia
 from stylealign.checkpoints.rosinality import import_rosinality
 from stylealign.checkpoints.tensorflow import import_tensorflow
 from stylealign.errors import CheckpointError
+from stylealign.files import is_folder, read_file
 from stylealign.models import Model
 
 Format: TypeAlias = Literal["stylealign", "nvidia", "tensorflow", "rosinality"]
@@ -36,7 +37,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
 
 def read_model(path: Path, device: str | torch.device = "cpu") -> tuple[Model, Format]:
     """The model as `load_model` gives it, and the format that it was found in."""
-    if path.is_dir():
+    if is_folder(path):
         return load_folder(path, device), "stylealign"
     model, file_format = _import_file(path)
     return model.to(device), file_format
@@ -44,11 +45,7 @@ def read_model(path: Path, device: str | torch.device = "cpu") -> tuple[Model, F
 
 def _import_file(path: Path) -> tuple[Model, Format]:
     source = str(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        message = f"{source!r} cannot be read ({error}); expected a model folder or file"
-        raise CheckpointError(message) from error
+    data = read_file(path, starts=(ZIP_START, LEGACY_START, _PICKLE_START))
     if data.startswith((ZIP_START, LEGACY_START)):
         _check_extension(path, (".pt", ".pth"), "a file of torch.save")
         content = read_torch_file(data, source)

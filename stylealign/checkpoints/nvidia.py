@@ -70,7 +70,7 @@ def import_nvidia(snapshot: dict[str, Any], source: str, num_bytes: int) -> Mode
         tensors |= {name: torch.zeros(config.w_dim) for name in untracked}
     model = build_model(config, tensors, source)
     if not tracks_w:
-        measure_w_avg(model)
+        measure_w_avg(model, source)
     if isinstance(model.generator.synthesis, AliasFreeSynthesis):
         _check_bands(model.generator.synthesis, networks["G_ema"])
     return model

@@ -80,7 +80,7 @@ def import_rosinality(checkpoint: dict[str, Any], source: str, num_bytes: int) -
                 tensors |= _drawn_noise(config, network)
     model = build_model(config, tensors, source)
     if w_avg is None:
-        measure_w_avg(model)
+        measure_w_avg(model, source)
     return model
 
 

@@ -66,7 +66,8 @@ class Variable:
     def load(self) -> Tensor:
         """The numbers in our layout, float32."""
         array = self.array[::-1, ::-1] if self.is_flipped else self.array
-        array = np.array(array.transpose(self._axes()), np.float32, order="C")
+        with np.errstate(over="ignore"):  # infinite weights are refused by name later
+            array = np.array(array.transpose(self._axes()), np.float32, order="C")
         return torch.from_numpy(array).add_(self.offset)
 
     def _axes(self) -> tuple[int, ...]:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from stylealign.errors import CheckpointError
+from stylealign.files import describe_error
 
 Builder: TypeAlias = Callable[[tuple[Any, ...]], object]
 """Makes plain data of a listed global's arguments."""
 
 MAX_STEPS: Final = 200_000
 """A snapshot of 32 pixels takes 32,000; one of 1024, reckoned from it, 70,000."""
+_OPCODES: Final = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _MAX_KEY_LENGTH: Final = 200
 _MAX_KEY_BITS: Final = 64
 
@@ -117,23 +119,29 @@ class PickleReader:
     def read(self) -> object:
         """The object that the pickle describes."""
         try:
-            for opcode, argument, _ in pickletools.genops(self.stream):
-                self.budget.spend(1)
-                if opcode.name == "STOP":
-                    return self.stack.pop()
-                step = _STEPS.get(opcode.name)
-                if step is None:
-                    raise CheckpointError(f"it uses the pickle opcode {opcode.name}, not allowed")
-                step(self, argument)
+            while (opcode := self.next_opcode()).name != "STOP":
+                read = opcode.arg.reader if opcode.arg and opcode.name != "GLOBAL" else None
+                argument = read(self.stream) if read else None
+                _STEPS[opcode.name](self, argument)
+            return self.stack.pop()
         except CheckpointError as error:
             message = f"refuse to read {self.source!r}: {error}"
             raise CheckpointError(message) from error
         except (ValueError, IndexError, KeyError, struct.error, OverflowError) as error:
-            reason = f"{type(error).__name__}: {str(error)[:200]}"
+            reason = f"{type(error).__name__}: {describe_error(error)}"
             message = f"{self.source!r} is truncated or no pickle: {reason}"
             raise CheckpointError(message) from error
-        message = f"{self.source!r} is truncated: the pickle has no end"
-        raise CheckpointError(message)
+
+    def next_opcode(self) -> pickletools.OpcodeInfo:
+        """The next opcode; the arguments of those that are refused are not even decoded."""
+        self.budget.spend(1)
+        code = self.stream.read(1)
+        opcode = _OPCODES.get(code)
+        if opcode is None:
+            raise ValueError(f"byte {code!r} is no opcode" if code else "the pickle has no end")
+        if opcode.name not in _STEPS and opcode.name != "STOP":
+            raise CheckpointError(f"it uses the pickle opcode {opcode.name}, not allowed")
+        return opcode
 
     def pop_marked(self) -> list[Any]:
         """The items pushed since the last mark."""
@@ -239,9 +247,12 @@ def _set_items(reader: PickleReader, _: object) -> None:
     reader.top(dict).update(zip(items[::2], items[1::2], strict=True))
 
 
-def _global(reader: PickleReader, argument: str) -> None:
-    module, _, name = argument.partition(" ")
-    reader.push_global(module, name)
+def _global(reader: PickleReader, _: object) -> None:
+    """Two lines, as Python's unpickler reads them: `pickletools` would look for escapes."""
+    module, name = reader.stream.readline(), reader.stream.readline()
+    if not name.endswith(b"\n"):
+        raise ValueError("a global's name has no end")
+    reader.push_global(module[:-1].decode(), name[:-1].decode())
 
 
 def _stack_global(reader: PickleReader, _: object) -> None:

@@ -1,7 +1,7 @@
 """Tensors into networks: built without storage, checked one by one, then adopted."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from pydantic import ValidationError
@@ -15,6 +15,10 @@ from stylealign.models.classes import draw_classes
 NETWORKS = ("G_ema", "G", "D")
 """Prefixes of tensor names: averaged generator, generator as trained, discriminator."""
 _NUM_MEAN_CODES = 4096
+_MAX_MEAN_NUMBERS = 1 << 24
+"""Numbers of one layer at once while the mean of w is measured: 64 MB."""
+_MAX_AXES = 8
+"""Longer shapes are not spelled out in messages."""
 _ALIGNMENT = 64
 """Bytes: torch's own tensors on a CPU begin at multiples of it."""
 
@@ -58,23 +62,21 @@ def check_config(fields: Mapping[str, object], source: str) -> ModelConfig:
         return ModelConfig.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"])[:100]
         message = f"{source!r}: field {field!r}: {first['msg']}, got {describe(first['input'])}"
         raise CheckpointError(message) from error
 
 
-def check_names(names: Iterable[str], config: ModelConfig, source: str) -> None:
-    """Refuse the first name that no tensor of this config's networks has."""
+def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes of all tensors that the networks of a config can have, by name."""
     with torch.device("meta"):
         generator, discriminator = Generator(config), Discriminator(config)
     networks = {"G_ema": generator, "G": generator, "D": discriminator}
-    known = {
-        f"{prefix}.{name}" for prefix, network in networks.items() for name in network.state_dict()
+    return {
+        f"{prefix}.{name}": tuple(tensor.shape)
+        for prefix, network in networks.items()
+        for name, tensor in network.state_dict().items()
     }
-    for name in names:
-        if name not in known:
-            message = f"{source!r} holds unknown tensor {name[:100]!r}"
-            raise CheckpointError(message)
 
 
 def split_by_network(tensors: Mapping[str, Tensor], source: str) -> dict[str, dict[str, Tensor]]:
@@ -119,11 +121,17 @@ def adopt_weights(
         parameter.requires_grad_(True)
 
 
+def check_shape(shape: tuple[int, ...], expected: tuple[int, ...], source: str, name: str) -> None:
+    """Refuse a tensor of another shape."""
+    if shape != expected:
+        found = list(shape) if len(shape) <= _MAX_AXES else f"of {len(shape)} axes"
+        message = f"{source!r}: tensor {name!r} has shape {found}, not {list(expected)}"
+        raise CheckpointError(message)
+
+
 def check_tensor(tensor: Tensor, shape: tuple[int, ...], source: str, name: str) -> None:
     """Refuse a tensor of another shape or type, or one that holds NaN or infinity."""
-    if tuple(tensor.shape) != shape:
-        message = f"{source!r}: tensor {name!r} has shape {list(tensor.shape)}, not {list(shape)}"
-        raise CheckpointError(message)
+    check_shape(tuple(tensor.shape), shape, source, name)
     if tensor.dtype != torch.float32:
         message = f"{source!r}: tensor {name!r} is {tensor.dtype}, not torch.float32"
         raise CheckpointError(message)
@@ -134,12 +142,25 @@ def check_tensor(tensor: Tensor, shape: tuple[int, ...], source: str, name: str)
 
 
 @torch.no_grad()
-def measure_w_avg(model: Model) -> None:
-    """Set `w_avg` of a file that lacks it: the mean w of 4096 z, over classes drawn uniformly."""
+def measure_w_avg(model: Model, source: str) -> None:
+    """Set `w_avg` of a file that lacks it: the mean w of 4096 z, over classes drawn uniformly.
+
+    Raises: CheckpointError naming `source` if the mean is not finite.
+    """
     config, rng = model.config, torch.Generator().manual_seed(0)
-    z = torch.randn(_NUM_MEAN_CODES, config.z_dim, generator=rng)
-    c = draw_classes(model.generator, _NUM_MEAN_CODES, rng)
-    mean = model.generator.mapping.network(z, c).mean(dim=0)
+    network = model.generator.mapping.network
+    widest = max(max(weight.shape) for weight in network.parameters())
+    # A file of narrow layers and very many classes is small, all its codes at once are not.
+    num_parts = 1
+    while _NUM_MEAN_CODES // num_parts * widest > _MAX_MEAN_NUMBERS:
+        num_parts *= 2
+    means: list[Tensor] = []
+    for _ in range(num_parts):
+        z = torch.randn(_NUM_MEAN_CODES // num_parts, config.z_dim, generator=rng)
+        c = draw_classes(model.generator, len(z), rng)
+        means.append(network(z, c).mean(dim=0))
+    mean = torch.stack(means).mean(dim=0)
+    check_tensor(mean, (config.w_dim,), source, "G_ema.mapping.w_avg")
     for generator in (model.generator, model.raw_generator):
         if generator is not None:
             generator.w_avg.copy_(mean)

@@ -22,4 +22,4 @@ def draw_classes(
         picks = torch.multinomial(torch.tensor(shares), num, replacement=True, generator=rng)
     else:
         picks = torch.randint(c_dim, (num,), generator=rng)
-    return torch.eye(c_dim)[picks].to(generator.w_avg)
+    return torch.zeros(num, c_dim).scatter_(1, picks[:, None], 1.0).to(generator.w_avg)

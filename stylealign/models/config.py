@@ -1,6 +1,7 @@
 """What a model is: architecture, lineage and training state, as one checked record."""
 
 import math
+import unicodedata
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -29,7 +30,7 @@ class ModelConfig(BaseModel):
     resolution: int = Field(ge=8, le=4096)
     z_dim: int = Field(default=512, ge=1, le=65536)
     w_dim: int = Field(default=512, ge=1, le=65536)
-    c_dim: int = Field(default=0, ge=0, le=1_000_000)
+    c_dim: int = Field(default=0, ge=0, le=65536)
     img_channels: int = Field(default=3, ge=1, le=16)
 
     num_mapping_layers: int = Field(default=8, ge=1, le=64)
@@ -46,13 +47,13 @@ class ModelConfig(BaseModel):
     """What StyleGAN3 has instead."""
     noise: bool = True
     """Whether layers add noise inputs; small images train faster without."""
-    conv_clamp: float | None = Field(default=None, gt=0)
+    conv_clamp: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Bound on activations of networks trained in float16; None = unbounded."""
 
     discriminator_architecture: Literal["resnet", "skip", "orig"] = "resnet"
     discriminator_channels: dict[int, int] = Field(default_factory=dict)
     """Width of the discriminator's block at each resolution; empty = as the generator."""
-    discriminator_conv_clamp: float | None = Field(default=None, gt=0)
+    discriminator_conv_clamp: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     discriminator_fc_dim: int | None = Field(default=None, ge=1, le=65536)
     """Width of the discriminator's last hidden layer; None = its width at 4x4."""
     discriminator_mapping_layers: int = Field(default=8, ge=0, le=64)
@@ -70,9 +71,9 @@ class ModelConfig(BaseModel):
     root_id: str = ""
     """The first ancestor; models that share it are aligned by construction."""
     lineage: Literal["none", "trained", "declared"] = "none"
-    kimg: float = Field(default=0.0, ge=0)
+    kimg: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     data_hash: str = ""
-    class_shares: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    class_shares: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = ()
     """How often the images it was trained on have each class; empty = unknown, or none."""
 
     @field_validator("resolution")
@@ -82,6 +83,14 @@ class ModelConfig(BaseModel):
             message = f"resolution must be a power of two, got {resolution}"
             raise ValueError(message)
         return resolution
+
+    @field_validator("domain", "id", "parent_id", "root_id", "data_hash")
+    @classmethod
+    def _can_be_shown(cls, text: str) -> str:
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+            message = "control characters and halves of characters are not allowed"
+            raise ValueError(message)
+        return text
 
     @field_validator("channels", "discriminator_channels")
     @classmethod

@@ -1,0 +1,65 @@
+"""The door for files of strangers: only regular ones, and only so large.
+
+What they make other libraries say is quoted without control characters, and not at length.
+"""
+
+import stat
+from pathlib import Path
+from typing import Final
+
+from stylealign.errors import CheckpointError
+
+MAX_BYTES: Final = 4 << 30
+"""Published files, with the state of their optimisers, take less than a quarter of it."""
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; what cannot be looked at is none, and reading it says why."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def check_file(path: Path, max_bytes: int = MAX_BYTES) -> int:
+    """The size of a file, which is not opened: opening a pipe would wait for ever.
+
+    Raises: CheckpointError naming the file if it is missing, no regular file, or too large.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        message = f"{str(path)!r} cannot be read ({error})"
+        raise CheckpointError(message) from error
+    if not stat.S_ISREG(status.st_mode):
+        message = f"{str(path)!r} is a folder, device or pipe; expected a regular file"
+        raise CheckpointError(message)
+    if status.st_size > max_bytes:
+        message = f"{str(path)!r} is larger than {max_bytes} bytes, not allowed"
+        raise CheckpointError(message)
+    return status.st_size
+
+
+def read_file(path: Path, max_bytes: int = MAX_BYTES, starts: tuple[bytes, ...] = ()) -> bytes:
+    """The bytes of a file; no more than the first few if it begins with none of `starts`.
+
+    Raises: CheckpointError as `check_file` does.
+    """
+    num_bytes = check_file(path, max_bytes)
+    num_first = max(map(len, starts), default=0)
+    try:
+        with path.open("rb") as file:
+            first = file.read(min(num_first, num_bytes))
+            if starts and not first.startswith(starts):
+                return first
+            file.seek(0)
+            return file.read(num_bytes)
+    except OSError as error:
+        message = f"{str(path)!r} cannot be read ({error})"
+        raise CheckpointError(message) from error
+
+
+def describe_error(error: Exception) -> str:
+    """The start of another library's message, control characters that it quotes escaped."""
+    start = str(error)[:200]
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in start)
