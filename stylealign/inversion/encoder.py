@@ -9,20 +9,22 @@ from typing import Final
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from stylealign.errors import CheckpointError
+from stylealign.files import describe_error, read_file
 from stylealign.images import PixelBatch
 from stylealign.inversion.inputs import check_images
 from stylealign.inversion.start import code_shape, to_sphere
 from stylealign.models import Latents, Model, ModelConfig, Space
 from stylealign.models.latents import Images
+from stylealign.weights import DAMAGED, check_weights
 
 WEIGHTS_FILE: Final = "encoder.safetensors"
 CONFIG_FILE: Final = "config.json"
 
 _BATCH = 128
+_MAX_CONFIG_BYTES = 1 << 20
 
 
 class EncoderNetwork(nn.Module):
@@ -135,8 +137,12 @@ def load_encoder(folder: str | Path, model: Model) -> Encoder:
     """
     folder = Path(folder)
     try:
-        record = json.loads((folder / CONFIG_FILE).read_text())
-        weights = (folder / WEIGHTS_FILE).read_bytes()
+        text = read_file(folder / CONFIG_FILE, _MAX_CONFIG_BYTES)
+        weights = read_file(folder / WEIGHTS_FILE)
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot open encoder {str(folder)!r}: {error}") from error
+    try:
+        record = json.loads(text)
         if hashlib.sha256(weights).hexdigest() != record["weights_sha256"]:
             message = f"{WEIGHTS_FILE} in {str(folder)!r} was changed since it was saved"
             raise CheckpointError(f"{message}; fit the encoder again")
@@ -144,16 +150,18 @@ def load_encoder(folder: str | Path, model: Model) -> Encoder:
         if config.id != model.config.id:
             message = f"encoder {str(folder)!r} is of model {config.id[:12]!r}"
             raise CheckpointError(f"{message}, not of {model.config.id[:12]!r}; fit one for it")
-        network = build_network(model, record["space"], record["width"])
-        network.load_state_dict(safetensors.torch.load(weights))
-    except OSError as error:
-        raise CheckpointError(f"cannot open encoder {str(folder)!r}: {error.strerror}") from error
+        space, width = record["space"], record["width"]
+        tensors = safetensors.torch.load(weights)
+        with torch.device("meta"):
+            check_weights(tensors, build_network(model, space, width))
+        network = build_network(model, space, width)
+        network.load_state_dict(tensors)
+        return Encoder(
+            network=network.eval().to(model.generator.w_avg.device), space=space, width=width,
+            model=config, kimg=record["kimg"], seed=record["seed"],
+        )  # fmt: skip
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        message = f"encoder {str(folder)!r} is damaged: {error}"
+    except DAMAGED as error:
+        message = f"encoder {str(folder)!r} is damaged: {describe_error(error)}"
         raise CheckpointError(f"{message}; fit it again") from error
-    return Encoder(
-        network=network.eval().to(model.generator.w_avg.device), space=record["space"],
-        width=record["width"], model=config, kimg=record["kimg"], seed=record["seed"],
-    )  # fmt: skip

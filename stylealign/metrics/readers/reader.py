@@ -11,21 +11,22 @@ import pandas as pd
 import safetensors.torch
 import torch
 from jaxtyping import Float32
-from pydantic import ValidationError
-from safetensors import SafetensorError
 from torch import Tensor
 
 from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.errors import CheckpointError, DataError
+from stylealign.files import describe_error, read_file
 from stylealign.images import PixelBatch
 from stylealign.metrics.readers.network import ReaderNetwork
 from stylealign.metrics.readers.targets import Readings, Target, Targets, decide, read_outputs
 from stylealign.tensors import to_float
+from stylealign.weights import DAMAGED, check_weights
 
 WEIGHTS_FILE: Final = "reader.safetensors"
 CONFIG_FILE: Final = "reader.json"
 
 _BATCH_SIZE: Final = 256
+_MAX_CONFIG_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,32 +122,38 @@ def load_reader(folder: str | Path) -> Reader:
     """
     folder = Path(folder)
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-        weights = (folder / WEIGHTS_FILE).read_bytes()
+        text = read_file(folder / CONFIG_FILE, _MAX_CONFIG_BYTES)
+        weights = read_file(folder / WEIGHTS_FILE)
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot open reader {str(folder)!r}: {error}") from error
+    try:
+        config = json.loads(text)
         sha256 = hashlib.sha256(weights).hexdigest()
         if sha256 != config["weights_sha256"]:
             message = f"{WEIGHTS_FILE} in {str(folder)!r} has sha256 {sha256!r}"
             raise CheckpointError(f"{message}, expected {config['weights_sha256']!r}")
         schema = {name: LabelSpec.model_validate(s) for name, s in config["schema"].items()}
         targets = {name: Target.model_validate(t) for name, t in config["targets"].items()}
-        network = ReaderNetwork(
+        size = {
+            "resolution": config["resolution"],
+            "width": config["width"],
+            "num_outputs": max(target.stop for target in targets.values()),
+        }
+        tensors = safetensors.torch.load(weights)
+        with torch.device("meta"):
+            check_weights(tensors, ReaderNetwork(**size))
+        network = ReaderNetwork(**size)
+        network.load_state_dict(tensors)
+        return Reader(
+            network=network.eval(),
+            schema=schema,
+            targets=targets,
             resolution=config["resolution"],
             width=config["width"],
-            num_outputs=max(target.stop for target in targets.values()),
+            val_scores=config["val_scores"],
         )
-        network.load_state_dict(safetensors.torch.load(weights))
-    except OSError as error:
-        raise CheckpointError(f"cannot open reader {str(folder)!r}: {error.strerror}") from error
     except CheckpointError:
         raise
-    except (KeyError, ValueError, RuntimeError, SafetensorError, ValidationError) as error:
-        message = f"reader {str(folder)!r} is damaged: {error}"
+    except DAMAGED as error:
+        message = f"reader {str(folder)!r} is damaged: {describe_error(error)}"
         raise CheckpointError(f"{message}; fit it again") from error
-    return Reader(
-        network=network.eval(),
-        schema=schema,
-        targets=targets,
-        resolution=config["resolution"],
-        width=config["width"],
-        val_scores=config["val_scores"],
-    )

@@ -1,5 +1,6 @@
 """Laws of the encoder."""
 
+import json
 from functools import partial
 
 import pytest
@@ -93,6 +94,19 @@ def test_the_folder_of_an_encoder_may_be_given_as_text(parent, encoder, tmp_path
     encoder.save(str(tmp_path / "encoder"))
 
     assert load_encoder(str(tmp_path / "encoder"), parent).kimg == encoder.kimg
+
+
+@pytest.mark.parametrize(
+    "fields", [{"width": 1 << 40}, {"width": "8"}, {"space": "x"}, {"kimg": ...}, {"model": []}]
+)
+def test_an_encoder_with_a_changed_record_is_refused(parent, encoder, fields, tmp_path):
+    encoder.save(tmp_path)
+    record = json.loads((tmp_path / "config.json").read_text()) | fields
+    kept = {name: value for name, value in record.items() if value is not ...}
+    (tmp_path / "config.json").write_text(json.dumps(kept))
+
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_encoder(tmp_path, parent)
 
 
 def test_a_damaged_or_foreign_encoder_is_refused(parent, noisy_parent, encoder, tmp_path):

@@ -1,5 +1,7 @@
 """Laws of readers, on networks that are really fitted."""
 
+import copy
+import dataclasses
 import functools
 import json
 
@@ -105,6 +107,40 @@ def test_a_damaged_reader_is_refused(make_images, schema, tmp_path):
         load_reader(tmp_path)
     with pytest.raises(CheckpointError, match="cannot open"):
         load_reader(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"schema": []}, {"targets": None}, {"width": "8"}, {"width": 1 << 40},
+        {"resolution": float("inf")}, {"val_scores": ...},
+    ],
+)  # fmt: skip
+def test_a_reader_with_a_changed_record_is_refused(reader, fields, tmp_path):
+    reader.save(tmp_path)
+    config = json.loads((tmp_path / "reader.json").read_text()) | fields
+    kept = {name: value for name, value in config.items() if value is not ...}
+    (tmp_path / "reader.json").write_text(json.dumps(kept))
+
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_reader(tmp_path)
+
+
+def test_a_reader_whose_record_is_no_record_is_refused(reader, tmp_path):
+    reader.save(tmp_path)
+    (tmp_path / "reader.json").write_text("[]")
+
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_reader(tmp_path)
+
+
+def test_a_reader_whose_weights_are_not_finite_is_refused_by_name(reader, tmp_path):
+    network = copy.deepcopy(reader.network)
+    network.head.bias.data.fill_(torch.nan)
+    dataclasses.replace(reader, network=network).save(tmp_path)
+
+    with pytest.raises(CheckpointError, match=r"'head\.bias' holds NaN"):
+        load_reader(tmp_path)
 
 
 def test_missing_labels_are_no_obstacle(make_images, schema):
