@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from stylealign.errors import CheckpointError, DataError
 from stylealign.recipe import Recipe
 
+_NAME: Final = re.compile(r".*@\d+\.\d{3}(-stop)?")
 FREE_FIELDS: Final = {"total_kimg", "keep_snapshots", "picture_ticks"}
 """Fields of a recipe that may change between two sittings: how long, and what is kept and shown."""
 
@@ -40,7 +42,8 @@ class SnapshotFiles:
     def all(self) -> list[Path]:
         """Those there are, oldest first."""
         found = self.base.parent.glob(f"{self.base.stem}@*{self.base.suffix}")
-        own = [path for path in found if kimg_of(path) < self.before]
+        named = [path for path in found if _NAME.fullmatch(path.stem)]
+        own = [path for path in named if kimg_of(path) < self.before]
         return sorted(own, key=lambda path: (kimg_of(path), path.name))
 
     def regular(self) -> list[Path]:
@@ -101,7 +104,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         return load_file(path), json.loads(metadata["numbers"])
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError) as error:
         message = (
             f"{str(path)!r} is not a whole training snapshot ({error}); delete it, then the run "
             "goes on from the one before, or from the start"

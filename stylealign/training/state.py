@@ -234,8 +234,8 @@ class Training:
         restore_optimizer(self.d_optimizer, tensors, "d_optimizer")
         self.pl_mean = tensors["pl_mean"].to(self.pl_mean.device, copy=True)
         self.rng.set_state(tensors["rng"])
-        self.nimg, self.step = numbers["nimg"], numbers["step"]
-        self.history = copy.deepcopy(numbers["history"])
+        self.nimg, self.step = int(numbers["nimg"]), int(numbers["step"])
+        self.history = copy.deepcopy([*numbers["history"]])
         self.rollbacks = [*numbers["rollbacks"]]
         self.standings, self.contenders = [*numbers["standings"]], [*numbers["contenders"]]
         self.split.num_parts = max(self.split.num_parts, numbers["num_parts"])
@@ -269,19 +269,16 @@ class Training:
         Raises: CheckpointError if it is broken, or of another recipe or architecture.
         """
         tensors, numbers = load_state(Path(path))
-        changed = recipe_changes(numbers["recipe"], self.recipe)
-        if changed:
-            message = (
-                f"{str(path)!r} was made with another recipe ({', '.join(changed)} differ); "
-                "delete it to restart"
-            )
-            raise CheckpointError(message)
         try:
+            changed = recipe_changes(numbers["recipe"], self.recipe)
+            if changed:
+                message = f"it was made with another recipe ({', '.join(changed)} differ)"
+                raise CheckpointError(message)
             self.restore(tensors, numbers, batches)
         except KeyError as error:
             message = f"{str(path)!r} lacks {error}, it is of another version; delete it to restart"
             raise CheckpointError(message) from error
-        except CheckpointError as error:
+        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             message = f"{str(path)!r} cannot be continued: {error}; delete it to restart"
             raise CheckpointError(message) from error
 

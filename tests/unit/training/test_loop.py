@@ -163,6 +163,28 @@ def test_a_truncated_snapshot_is_refused(tmp_path):
         run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
 
 
+def test_a_file_that_is_named_like_no_snapshot_is_none(tmp_path):
+    run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
+    files = SnapshotFiles(tmp_path / "state.safetensors")
+    before = files.all()
+
+    (tmp_path / "state@backup.safetensors").write_bytes(b"")
+
+    assert files.all() == before
+
+
+@pytest.mark.parametrize("field", ["recipe", "ada", "history", "rollbacks", "nimg", "batches"])
+def test_a_snapshot_with_a_number_in_a_wrong_place_is_refused(field, tmp_path):
+    base = tmp_path / "state.safetensors"
+    run(Training(new_model(), None, recipe()), base)
+    for path in SnapshotFiles(base).all():
+        tensors, numbers = load_state(path)
+        save_state(path, tensors, numbers | {field: None})
+
+    with pytest.raises(CheckpointError, match="cannot be continued"):
+        run(Training(new_model(), None, recipe()), base)
+
+
 def test_a_snapshot_of_another_version_is_refused_by_what_it_lacks(tmp_path):
     base = tmp_path / "state.safetensors"
     run(Training(new_model(), None, recipe()), base)
