@@ -120,7 +120,11 @@ class ImageDataset:
         side = self.resolution
         images = np.empty((len(positions), side, side, 3), np.uint8)
         for place, data in self._encoded(positions, column_of):
-            images[place] = decode(data)
+            pixels = decode(data)
+            if pixels.shape != (side, side, 3):
+                message = f"an image of data set {str(self.folder)!r} is of {pixels.shape[:2]}"
+                raise DataError(f"{message} pixels, expected {side}; run its stage again")
+            images[place] = pixels
         return images
 
     def _encoded(

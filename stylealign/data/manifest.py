@@ -21,7 +21,8 @@ class ShardRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    file: str
+    file: str = Field(pattern=r"^[\w-][\w.-]*\.parquet$")
+    """Its name in the manifest's own folder, which no path may leave."""
     key: str
     sha256: str
     split: str
@@ -36,7 +37,7 @@ class Manifest(BaseModel):
     format_version: int = FORMAT_VERSION
     kind: Literal["prepared", "codes", "translated", "transferred"]
     domain: str | None = None
-    resolution: int | None = None
+    resolution: int | None = Field(default=None, ge=1, le=16384)
     """Side of the square images in pixels; None where there are no images."""
     num_rows: int
     counts: dict[str, int]

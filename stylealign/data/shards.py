@@ -244,9 +244,10 @@ def _footer(path: Path) -> dict[str, str]:
     """What `write_shard` put into the footer; empty for a broken or foreign file."""
     try:
         metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowException):
+        footer = json.loads(metadata.get(FOOTER, b"{}"))
+    except (OSError, pa.ArrowException, ValueError, RecursionError):
         return {}
-    return json.loads(metadata.get(FOOTER, b"{}"))
+    return footer if isinstance(footer, dict) else {}
 
 
 def _first_id(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Laws of reading a data set: by id, by position, in batches, after damage."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,29 @@ def test_a_broken_manifest_is_a_data_error(dataset: ImageDataset) -> None:
 
     with pytest.raises(DataError, match="is not usable: kind"):
         open_dataset(folder)
+
+
+@pytest.mark.parametrize("file", ["../{}", "/tmp/{}", "a\\{}", ".{}", "{}\0", "a/../{}"])
+def test_a_manifest_that_leads_out_of_its_folder_is_refused(
+    dataset: ImageDataset, file: str
+) -> None:
+    folder = Path(str(dataset.folder))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"][0]["file"] = file.format(manifest["shards"][0]["file"])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(DataError, match="file"):
+        open_dataset(folder)
+
+
+def test_images_of_another_size_than_the_manifest_says_are_refused(dataset: ImageDataset) -> None:
+    folder = Path(str(dataset.folder))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["resolution"] += 1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(DataError, match="expected"):
+        open_dataset(folder).images([0])
 
 
 def test_a_pass_shows_every_image_once(dataset: ImageDataset) -> None:
