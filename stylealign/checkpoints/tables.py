@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from stylealign.errors import CheckpointError
@@ -74,8 +75,8 @@ class TensorTable:
     def check_filter(self, name: str) -> None:
         """Refuse a resampling filter other than ours, [1, 3, 3, 1] up to a factor."""
         taps = self.load(name)
-        row = taps.sum(dim=0) if taps.ndim == 2 else taps
-        binomial = row.new_tensor([1, 3, 3, 1]) / 8
-        if row.shape != (4,) or not (row / row.sum() - binomial).abs().max() <= 1e-5:
+        binomial = taps.new_tensor([1, 3, 3, 1]) / 8
+        expected = torch.outer(binomial, binomial) if taps.ndim == 2 else binomial
+        if taps.shape != expected.shape or not (taps / taps.sum() - expected).abs().max() <= 1e-5:
             message = f"{self.source!r}: filter {name!r} is not [1, 3, 3, 1], not supported"
             raise CheckpointError(message)

@@ -14,6 +14,7 @@ from stylealign.checkpoints import compute_model_id, load_model, save_model
 from stylealign.checkpoints.containers import read_snapshot
 from stylealign.checkpoints.nvidia import import_nvidia
 from stylealign.errors import CheckpointError
+from tests.unit.checkpoints.test_snapshots import stored
 
 REFERENCE = Path(__file__).parents[2] / "reference"
 
@@ -119,6 +120,18 @@ def test_arrays_and_sets_are_read_in_every_protocol(protocol, order):
     names, record = content
     assert names == {"a", "b"}
     assert np.array_equal(record.array, array)
+
+
+@pytest.mark.parametrize("taps", [[1, 2, 1], [1, 1, 1, 1], [1, 3, 3, 1, 0, 0, 0, 0]])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_another_resampling_filter_is_refused_along_either_axis(taps, is_turned):
+    content, num_bytes = snapshot("ada_r16_cond3.pkl")
+    kernel = torch.outer(torch.tensor(taps) / sum(taps), torch.tensor([1, 3, 3, 1]) / 8)
+    kernel = stored(kernel.t() if is_turned else kernel)
+    module(content["G_ema"], "synthesis.b8.conv0")["_buffers"]["resample_filter"] = kernel
+
+    with pytest.raises(CheckpointError, match=r"conv0.resample_filter' is not \[1, 3, 3, 1\]"):
+        import_nvidia(content, "model.pkl", num_bytes)
 
 
 def test_networks_that_share_their_storages_in_the_file_come_apart(tmp_path):
