@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -146,6 +147,18 @@ def test_networks_that_share_their_storages_in_the_file_come_apart(tmp_path):
         assert torch.equal(tensor, averaged[name]), name
         assert tensor.data_ptr() != averaged[name].data_ptr(), name
     assert save_model(model, tmp_path / "model").id
+
+
+def test_kernels_that_were_stored_channels_last_lie_as_torchs_own():
+    content, num_bytes = snapshot("ada_r16_cond3.pkl")
+    weights = module(content["D"], "b16.fromrgb")["_parameters"]
+    weights["weight"] = replace(weights["weight"], stride=(3, 1, 3, 3))
+
+    discriminator = import_nvidia(content, "model.pkl", num_bytes).discriminator
+
+    assert discriminator is not None
+    for name, tensor in discriminator.state_dict().items():
+        assert tensor.stride() == torch.empty(tensor.shape).stride(), name
 
 
 def test_early_rosinality_files_without_noise_maps_get_the_same_ones_each_time(tmp_path, rng):
