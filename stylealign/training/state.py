@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from stylealign.errors import CheckpointError, ParamsError
+from stylealign.errors import CheckpointError, DataError, ParamsError
 from stylealign.models import Generator, Model, ModelConfig
 from stylealign.models.latents import Labels
 from stylealign.portions import Portions
@@ -266,13 +266,13 @@ class Training:
     def load(self, path: str | Path, batches: Batches) -> None:
         """Continue from a snapshot of the same recipe.
 
-        Raises: CheckpointError if it is broken, or of another recipe or architecture.
+        Raises: CheckpointError if it is broken, or of another recipe, data set or architecture.
         """
         tensors, numbers = load_state(Path(path))
         changed = recipe_changes(numbers["recipe"], self.recipe)
         if changed:
             message = (
-                f"{str(path)!r} was made with another recipe ({', '.join(changed)} differ); "
+                f"{str(path)!r} was made with another recipe: other {', '.join(changed)}; "
                 "delete it to restart"
             )
             raise CheckpointError(message)
@@ -281,7 +281,7 @@ class Training:
         except KeyError as error:
             message = f"{str(path)!r} lacks {error}, it is of another version; delete it to restart"
             raise CheckpointError(message) from error
-        except CheckpointError as error:
+        except (CheckpointError, DataError) as error:
             message = f"{str(path)!r} cannot be continued: {error}; delete it to restart"
             raise CheckpointError(message) from error
 
