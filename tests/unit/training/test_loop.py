@@ -247,7 +247,7 @@ def test_the_generator_waits_while_the_discriminator_warms_up():
     before = copy.deepcopy(present(model.raw_generator).state_dict())
     discriminator = copy.deepcopy(present(model.discriminator).state_dict())
 
-    training = Training(model, None, recipe(d_warmup_kimg=1.0))
+    training = Training(model, None, recipe(d_warmup_kimg=0.063))
     run(training)
 
     assert all(torch.equal(value, before[n]) for n, value in training.G.state_dict().items())
