@@ -42,7 +42,7 @@ bench: $(STAMP)  ## Time the networks against peers: make bench PEERS=DIR, a fol
 	$(BIN)/python -m benchmarks.peers --peers "$(PEERS)"
 
 test: $(STAMP)  ## The quick suite: laws, golden data, one real pass of each flow.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(STAMP)  ## The slow suite: schedules, kill tests, several processes, long runs.
 	$(BIN)/python -m pytest -m "slow and not gpu and not network" --timeout 1800

@@ -60,7 +60,7 @@ def run_stage(stage: str, name: str, overrides: Sequence[str]) -> None:
         with tags(f"stage:{stage}", *([f"name:{name}"] if name else [])):
             flow(params, name) if stage in NAMED_STAGES else flow(params)
     except KeyboardInterrupt as interrupt:
-        said = str(interrupt) or "stopped; what is finished is kept"
+        said = str(interrupt) or "stopped; what is finished is kept, run it again to go on"
         raise StoppedError(said) from None
 
 

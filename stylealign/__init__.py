@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stylealign import metrics
     from stylealign.checkpoints import load_model, require_related, save_model
+    from stylealign.data.batches import TrainingBatches
     from stylealign.data.dataset import open_dataset
     from stylealign.inversion import invert
     from stylealign.models import Latents, Model, ModelConfig
     from stylealign.models.export import export_generator
     from stylealign.morphing import morph
     from stylealign.recipe import Recipe
-    from stylealign.training import train
+    from stylealign.training import Training, train
     from stylealign.translation import translate
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Model",
     "ModelConfig",
     "Recipe",
+    "Training",
+    "TrainingBatches",
     "export_generator",
     "invert",
     "load_model",
@@ -40,6 +43,8 @@ _HOMES = {
     "Model": "stylealign.models",
     "ModelConfig": "stylealign.models",
     "Recipe": "stylealign.recipe",
+    "Training": "stylealign.training",
+    "TrainingBatches": "stylealign.data.batches",
     "export_generator": "stylealign.models.export",
     "invert": "stylealign.inversion",
     "load_model": "stylealign.checkpoints",

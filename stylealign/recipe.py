@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Component = Literal["mapping", "affine", "const", "torgb"]
 AugmentKind = Literal[
@@ -116,6 +116,13 @@ class Recipe(BaseModel):
     """Keeps which images are alike: for children of few images; the paper has 1000."""
     correspondence_group: int = Field(default=4, ge=3)
     """Images that are compared with one another; divides the batch."""
+
+    @model_validator(mode="after")
+    def _must_move_the_generator(self) -> "Recipe":
+        if self.d_warmup_kimg >= self.total_kimg:
+            message = f"d_warmup_kimg is {self.d_warmup_kimg:g} of total_kimg {self.total_kimg:g}"
+            raise ValueError(f"{message}, the generator would never move: warm up for less")
+        return self
 
     def numbers(self, resolution: int, *, is_fine_tuning: bool) -> Numbers:
         """Put numbers in place of `auto`.

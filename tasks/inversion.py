@@ -13,7 +13,6 @@ import pyarrow as pa
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from stylealign.checkpoints import load_model
 from stylealign.data.dataset import ImageDataset, open_dataset
@@ -40,6 +39,7 @@ from stylealign.models.precision import ADVICE, is_imitated
 from stylealign.params import InvertParams
 from tasks.devices import compute
 from tasks.progress import progress
+from tasks.saying import warn
 
 ENGINE_VERSION = 2
 """Raised whenever this stage would give other bytes for the same input."""
@@ -54,7 +54,7 @@ def plan_codes(
 ) -> ShardPlan:
     """Which images still need a code from this model with these params."""
     if is_imitated(params.precision, torch.device(device)):
-        get_run_logger().warning(f"invert: {ADVICE}")
+        warn(f"invert: {ADVICE}")
     dataset = open_dataset(images)
     rows = choose_rows(dataset, params)
     made_by = fingerprint(

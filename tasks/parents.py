@@ -4,7 +4,6 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from stylealign.models import ModelConfig
 from stylealign.params import ShardsParams, TrainParentParams
@@ -12,6 +11,7 @@ from tasks.coverage import DataCoverage
 from tasks.layout import reader_folder
 from tasks.processes import joined_processes, own_device
 from tasks.records import Record
+from tasks.saying import warn
 from tasks.training import finish_training, follow_training, parent_run
 
 
@@ -38,5 +38,5 @@ def train_from_scratch(
 
         follow_training(run, record, measure)
     if coverage.complaint:
-        get_run_logger().warning(coverage.complaint)
+        warn(coverage.complaint)
     return finish_training(run, Path(params.model), coverage.tables())

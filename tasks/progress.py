@@ -5,6 +5,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -12,9 +13,11 @@ from prefect.futures import PrefectFuture, as_completed
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from tasks.terminal import bar_columns
+from tasks.terminal import amount, terminal_progress
 
 ARTIFACT_INTERVAL_SEC = 2.0
+LINE_INTERVAL_SEC = 30.0
+"""From one line to the next where there is no terminal to show a bar on."""
 
 
 @dataclass
@@ -25,12 +28,17 @@ class Bar:
     task: TaskID
     artifact: UUID
     total: float
+    unit: str
     done: float = 0.0
     updated: float = field(default_factory=time.monotonic)
+    said: float = field(default_factory=time.monotonic)
     phase: str = ""
 
     def advance(self, amount: float = 1.0) -> None:
-        """Move the bar; the artifact follows every two seconds and at the end."""
+        """Move the bar; the artifact follows every two seconds and at the end.
+
+        Without a terminal a line says now and then how far it is.
+        """
         self.done += amount
         self.progress.advance(self.task, amount)
         now = time.monotonic()
@@ -39,6 +47,16 @@ class Bar:
             update_progress_artifact(
                 self.artifact, min(100.0, 100.0 * self.done / max(self.total, 1e-9))
             )
+        if self.progress.disable and now - self.said >= LINE_INTERVAL_SEC:
+            self.said = now
+            self._say()
+
+    def _say(self) -> None:
+        shown = self.progress.tasks[0]
+        seconds = shown.time_remaining
+        left = "" if seconds is None else f", {timedelta(seconds=round(seconds))} left"
+        far = f"{amount(self.done)} of {amount(self.total)} {self.unit}{left}"
+        self.progress.console.print(f"{shown.description}: {far}", markup=False, soft_wrap=True)
 
     def reach(self, done: float) -> None:
         """Move the bar to what is done by now."""
@@ -59,13 +77,13 @@ class Bar:
 
 @contextmanager
 def progress(description: str, total: float, *, unit: str) -> Generator[Bar]:
-    """A bar from 0 to `total`; without a terminal one line at the end says what was done."""
+    """A bar from 0 to `total`; without a terminal, lines, the last of which says what was done."""
     console = Console(stderr=True)
     key = "".join(letter if letter.isalnum() else "-" for letter in description.lower())
     artifact = create_progress_artifact(0.0, key=key, description=f"{description}, {unit}")
     started = time.monotonic()
-    with Progress(*bar_columns(unit), console=console, disable=not sys.stderr.isatty()) as bars:
-        bar = Bar(bars, bars.add_task(description, total=total), UUID(str(artifact)), total)
+    with terminal_progress(console, unit) as bars:
+        bar = Bar(bars, bars.add_task(description, total=total), UUID(str(artifact)), total, unit)
         yield bar
     if not sys.stderr.isatty():
         seconds = time.monotonic() - started

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from stylealign.params import (
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
-from stylealign.training.snapshot import FREE_FIELDS
+from stylealign.training.snapshot import FREE_FIELDS, SnapshotFiles
 from stylealign.training.split import Split
 from tasks.interrupts import stop_on_interrupt
 from tasks.layout import LabelledSets, feature_folder, reader_folder, snapshot_folder
@@ -35,8 +36,9 @@ from tasks.processes import joined_processes, own_device
 from tasks.progress import progress
 from tasks.readings import ChildReadings
 from tasks.records import Record
+from tasks.saying import tell, warn
 from tasks.standings import STANDINGS_FILE, Standings
-from tasks.watching import Watch
+from tasks.watching import PICTURES, Watch
 
 HISTORY_FILE = "history.json"
 KEY_DIGITS = 16
@@ -80,9 +82,7 @@ def fine_tune(
         standings = Standings(
             run.training, parent, run.batches.dataset, section, standing, feature_folder()
         )
-        readings = ChildReadings(
-            run.training, parent, sets, analyze, reader_folder(), logger.warning
-        )
+        readings = ChildReadings(run.training, parent, sets, analyze, reader_folder(), warn)
 
         def measure() -> None:
             figures, seen = standings.measure().figures(), readings.measure()
@@ -95,7 +95,8 @@ def fine_tune(
         follow_training(run, record, measure)
     kept = standings.keep(run.snapshot)
     record.tag(kept_kimg=f"{kept.kimg:g}")
-    logger.info("kept the child of %g of %g kimg", kept.kimg, run.training.kimg)
+    where = f"{kept.fidelity_name} {kept.fidelity:.4g}, likeness {kept.likeness:.3f}"
+    tell(f"kept the child of {kept.kimg:g} of {run.training.kimg:g} kimg: {where}")
     return finish_training(run, folder, {STANDINGS_FILE: standings.summary(kept)})
 
 
@@ -199,9 +200,9 @@ def follow_training(
     Raises: KeyboardInterrupt after Ctrl-C, once the state is saved.
     """
     training, total = run.training, run.training.recipe.total_kimg
-    logger = get_run_logger()
     watch = Watch(training, run.snapshot, record)
     with progress(f"train {run.name}", total, unit="kimg") as bar, stop_on_interrupt() as stop:
+        bar.reach(SnapshotFiles(run.snapshot).newest_kimg(total))
         ticks = train(
             training,
             run.batches,
@@ -211,7 +212,7 @@ def follow_training(
         )
         for tick in ticks:
             bar.describe(f"train {run.name}, {tick.images_per_sec:.0f} images/s")
-            watch.follow(tick, bar.reach, logger.warning)
+            watch.follow(tick, bar.reach, warn)
     if training.rollbacks:
         record.tag(rollbacks=json.dumps(training.rollbacks))
     if training.kimg < total:
@@ -233,12 +234,15 @@ def finish_training(run: Run, folder: Path, tables: Mapping[str, object]) -> Mod
 
 @task(cache_policy=NO_CACHE)
 def drop_snapshots(name: str, snapshots: Path) -> None:
-    """Remove the snapshots of a model that is finished, of earlier recipes too.
+    """Remove the snapshots and pictures of a model that is finished, of earlier recipes too.
 
     Not before all that follows the training is done: until then a killed stage starts from them.
     """
-    for path in snapshots.glob(f"{name}-{'[0-9a-f]' * KEY_DIGITS}@*.safetensors"):
+    own = f"{name}-{'[0-9a-f]' * KEY_DIGITS}"
+    for path in snapshots.glob(f"{own}@*.safetensors"):
         path.unlink()
+    for folder in snapshots.glob(f"{own}{PICTURES}"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def classes_of(dataset: ImageDataset, recipe: Recipe) -> Classes | None:

@@ -14,6 +14,8 @@ from stylealign.tensors import to_uint8
 from stylealign.training import Tick, Training
 from tasks.records import Record
 
+PICTURES = ".pictures"
+"""How the folder of a run's pictures ends, beside its snapshots."""
 NUM_COLUMNS = 8
 FRAME_MS = 250
 MEGABYTE = 1e6
@@ -31,7 +33,7 @@ class Watch:
     def __init__(self, training: Training, snapshot: Path, record: Record) -> None:
         self.training = training
         self.record = record
-        self.folder = snapshot.with_suffix(".pictures")
+        self.folder = snapshot.with_suffix(PICTURES)
         self.num_ticks = 0
         self.notes: list[str] = []
         rng = torch.Generator().manual_seed(training.recipe.seed)

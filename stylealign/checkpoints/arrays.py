@@ -133,7 +133,7 @@ class NumpyArray(Record):
         if not isinstance(state, tuple) or len(state) != 5:
             raise CheckpointError("the state of a numpy array is no 5-tuple")
         _, shape, dtype, is_fortran, data = state
-        if not isinstance(dtype, NumpyType) or not isinstance(data, bytes):
+        if not isinstance(dtype, NumpyType) or not isinstance(data, bytes | bytearray):
             raise CheckpointError("a numpy array does not hold plain numbers")
         if count_elements(shape) * dtype.dtype.itemsize != len(data):
             raise CheckpointError(f"a numpy array of shape {shape} has {len(data)} bytes")
@@ -167,6 +167,14 @@ def numpy_scalar(arguments: tuple[Any, ...]) -> int | float | bool:
     if len(data) != dtype.dtype.itemsize:
         raise CheckpointError(f"a numpy scalar has {len(data)} bytes")
     return np.frombuffer(data, dtype.dtype)[0].item()
+
+
+def numpy_from_buffer(arguments: tuple[Any, ...]) -> NumpyArray:
+    """The array of `numpy.core.numeric._frombuffer(bytes, dtype, shape, order)`: protocol 5."""
+    data, dtype, shape, order = arguments if len(arguments) == 4 else (None,) * 4
+    array = NumpyArray(())
+    array.set_state((1, shape, dtype, order == "F", data))
+    return array
 
 
 def rebuild_tensor(arguments: tuple[Any, ...]) -> StoredTensor:
@@ -221,11 +229,21 @@ def new_dict(arguments: tuple[Any, ...]) -> dict[str, Any]:
     return dict(pairs)
 
 
+def new_set(arguments: tuple[Any, ...]) -> set[object]:
+    """A set of a list: below protocol 4, Python's default before 3.8, sets have no opcodes."""
+    entries = arguments[0] if len(arguments) == 1 else None
+    if not isinstance(entries, list):
+        raise CheckpointError("a set is made of something else than a list")
+    check_keys(entries)
+    return set(entries)
+
+
 def _refuse_call(_: tuple[Any, ...]) -> object:
     raise CheckpointError("a storage class is called")
 
 
 TORCH_BUILDERS: Final[Mapping[str, Builder]] = {
+    "builtins.set": new_set,
     "collections.OrderedDict": new_dict,
     "torch._utils._rebuild_tensor_v2": rebuild_tensor,
     "torch._utils._rebuild_parameter": rebuild_parameter,
@@ -239,6 +257,8 @@ NUMPY_BUILDERS: Final[Mapping[str, Builder]] = {
         ("numpy._core.multiarray", "_reconstruct", NumpyArray),
         ("numpy.core.multiarray", "scalar", numpy_scalar),
         ("numpy._core.multiarray", "scalar", numpy_scalar),
+        ("numpy.core.numeric", "_frombuffer", numpy_from_buffer),
+        ("numpy._core.numeric", "_frombuffer", numpy_from_buffer),
         ("numpy", "dtype", NumpyType),
         ("numpy", "ndarray", _refuse_call),
     )

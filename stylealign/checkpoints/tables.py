@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from stylealign.errors import CheckpointError
@@ -82,6 +83,6 @@ class TensorTable:
         if self.tensors[name].size not in ((4,), (4, 4)):
             return False
         taps = self.load(name)
-        row = taps.sum(dim=0) if taps.ndim == 2 else taps
-        binomial = row.new_tensor([1, 3, 3, 1]) / 8
-        return bool((row / row.sum() - binomial).abs().max() <= 1e-5)
+        binomial = taps.new_tensor([1, 3, 3, 1]) / 8
+        expected = torch.outer(binomial, binomial) if taps.ndim == 2 else binomial
+        return bool((taps / taps.sum() - expected).abs().max() <= 1e-5)

@@ -96,9 +96,10 @@ def adopt_weights(
 ) -> None:
     """Make checked tensors the network's own parameters and buffers.
 
-    Where a tensor begins in memory decides which instructions read it, and so the last bits of an
-    image. Tensors that do not begin where torch would have put them are copied to such a place:
-    a network draws the same bits whatever file it came from.
+    Where a tensor begins in memory, and its strides along axes of length 1, decide which
+    instructions read it, and so the last bits of an image. Tensors that do not begin where torch
+    would have put them are copied to such a place, and all have the strides of a new one: a
+    network draws the same bits whatever file it came from.
 
     Raises: CheckpointError as `build_model` does.
     """
@@ -116,7 +117,8 @@ def adopt_weights(
         name: tensor.clone() if tensor.data_ptr() % _ALIGNMENT else tensor
         for name, tensor in tensors.items()
     }
-    network.load_state_dict(aligned, assign=True)
+    laid_out = {name: tensor.flatten().view(tensor.shape) for name, tensor in aligned.items()}
+    network.load_state_dict(laid_out, assign=True)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
 

@@ -115,7 +115,7 @@ class TrainingBatches:
         for name, own in self.state_dict().items():
             if name != "num_drawn" and state[name] != own:
                 message = f"state of the batches has {name} {state[name]!r}, expected {own!r}"
-                raise DataError(message + "; start again instead of resuming")
+                raise DataError(f"{message}: a run of other images cannot be gone on with")
         self._num_drawn = int(state["num_drawn"])
 
     def _batch(self, rows: np.ndarray, pixels: np.ndarray, flips: np.ndarray) -> TrainingBatch:

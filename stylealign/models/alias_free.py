@@ -115,7 +115,11 @@ class AliasFreeLayer(nn.Module):
         return upfirdn2d(x, self.down_filter, down=self.down)
 
     def _convolve(self, x: Tensor, style: Tensor) -> Tensor:
-        """Scale activations by style and running magnitude, convolve, demodulate."""
+        """Scale activations by style and running magnitude, convolve, demodulate.
+
+        The official code brings styles to unit size over the batch, so that its images depend,
+        by their last digits, on their neighbours: here each is as it is there alone.
+        """
         weight, size = self.weight, self.weight.shape[-1]
         if self.is_torgb:
             style = style / math.sqrt(weight.shape[1] * size**2)

@@ -39,7 +39,8 @@ def check_params(tree: dict[str, Any], name: str = "params.yaml") -> Params:
         found = error.errors(include_url=False)
         # a mistyped key is also a missing one: its own name tells more
         first = min(found, key=lambda one: one["type"] != "extra_forbidden")
-        raise ParamsError(f"{name}: {_explain(first)}") from None
+        choices = [one for one in found if _place(one) == _place(first) and one is not first]
+        raise ParamsError(f"{name}: {_explain(first, choices)}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -72,8 +73,16 @@ def _with_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str,
     return tree
 
 
-def _explain(error: ErrorDetails) -> str:
+def _place(error: ErrorDetails) -> Location:
+    """Keys down to the value that is wrong, without the kind of value that it was taken for."""
     loc = error["loc"]
+    is_kind = bool(loc) and str(loc[-1]).startswith(("constrained-", "literal["))
+    return loc[:-1] if is_kind else loc
+
+
+def _explain(error: ErrorDetails, choices: Sequence[ErrorDetails]) -> str:
+    """What is wrong; `choices` are what is wrong with the other kinds the value may be of."""
+    loc = _place(error)
     key = ".".join(str(part) for part in loc if part != "[key]")
     if error["type"] == "extra_forbidden":
         known = _known_keys(loc[:-1])
@@ -83,7 +92,8 @@ def _explain(error: ErrorDetails) -> str:
     if error["type"] == "missing":
         return f"key {key!r} is missing"
     message = str(error["msg"]).removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
+    message = message[0].lower() + message[1:].replace("valid tuple", "list")
+    message += "".join(f", or {one['msg'].removeprefix('Input should be ')}" for one in choices)
     if error["type"] == "value_error":
         return f"{key}: {message}" if key else message
     return f"{key}: {message}, got {error['input']!r}"

@@ -32,8 +32,12 @@ def freeze_generator(generator: Generator, components: tuple[Component, ...]) ->
 def freeze_discriminator(discriminator: Discriminator, num_blocks: int) -> None:
     """Let the first blocks, highest resolution first, keep their weights (Freeze-D).
 
+    Raises: ParamsError if there are not so many.
     Source: Mo et al., arXiv:2002.10964.
     """
+    if num_blocks > len(discriminator.blocks):
+        message = f"freeze_d_layers is {num_blocks}, and the discriminator has"
+        raise ParamsError(f"{message} {len(discriminator.blocks)} blocks: give that many at most")
     discriminator.requires_grad_(True)
     for block in list(discriminator.blocks.values())[:num_blocks]:
         block.requires_grad_(False)

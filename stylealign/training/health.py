@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from stylealign.errors import CheckpointError, DataError
+from stylealign.training.requirements import require_batch, require_pixels
 from stylealign.training.state import Training
 
 NUM_SAMPLES = 16
@@ -24,21 +25,16 @@ class Window:
 
     def __init__(self) -> None:
         self._newest: deque[Real] = deque()
-        self._sums: list[Tensor] = []
+        self._largest: list[Tensor] = []
 
     def add(self, training: Training, images: Tensor, c: Tensor | None) -> None:
         """Take in a batch and its classes.
 
-        Raises: DataError if the images are not those that the model draws.
+        Raises: DataError if the images are not those that the model draws, or not so many.
         """
-        if tuple(images.shape[1:]) != training.image_shape:
-            message = (
-                f"images have shape {list(images.shape[1:])}, the model draws "
-                f"{list(training.image_shape)} (channels, height, width): prepare them at the "
-                "model's resolution and channels"
-            )
-            raise DataError(message)
-        self._sums.append(images.sum())
+        num_images = training.recipe.batch_size // training.split.num_ranks
+        require_batch(images, training.image_shape, num_images)
+        self._largest.append(images.detach().abs().amax())
         self._newest.append((images, c))
         while sum(len(kept) for kept, _ in self._newest) - len(self._newest[0][0]) >= NUM_SAMPLES:
             self._newest.popleft()
@@ -46,19 +42,15 @@ class Window:
     def close(self, training: Training) -> Real:
         """The newest images and their classes; the window is empty afterwards.
 
-        Raises: DataError if an image since the last tick is not finite, or all are alike.
+        Raises: DataError if an image since the last tick is not finite or far outside of [-1, 1],
+            or all are alike.
         """
         images = torch.cat([kept for kept, _ in self._newest])
         classes = [c for _, c in self._newest if c is not None]
-        sums = torch.stack(self._sums)
+        largest = torch.stack(self._largest).amax()
         self._newest.clear()
-        self._sums.clear()
-        if not torch.isfinite(sums).all():
-            message = (
-                f"real images by {training.kimg:.3f} kimg hold values that are not finite; "
-                "expected numbers in [-1, 1]: find and remove these images"
-            )
-            raise DataError(message)
+        self._largest.clear()
+        require_pixels(largest.item(), training.kimg)
         seen = unmirrored(images) if training.recipe.mirror else images
         if len(images) > 1 and spread_of(seen) < 1e-6:
             message = (

@@ -1,5 +1,6 @@
 """Resumable training state on disk: safetensors for tensors, their metadata for numbers."""
 
+import hashlib
 import json
 import math
 import os
@@ -17,7 +18,6 @@ from torch import Tensor
 from stylealign.errors import CheckpointError, DataError
 from stylealign.recipe import Recipe
 
-_NAME: Final = re.compile(r".*@\d+\.\d{3}(-stop)?")
 FREE_FIELDS: Final = {"total_kimg", "keep_snapshots", "picture_ticks"}
 """Fields of a recipe that may change between two sittings: how long, and what is kept and shown."""
 
@@ -40,15 +40,21 @@ class SnapshotFiles:
         return self.base.with_name(f"{self.base.stem}@{kimg:010.3f}{end}{self.base.suffix}")
 
     def all(self) -> list[Path]:
-        """Those there are, oldest first."""
-        found = self.base.parent.glob(f"{self.base.stem}@*{self.base.suffix}")
-        named = [path for path in found if _NAME.fullmatch(path.stem)]
-        own = [path for path in named if kimg_of(path) < self.before]
+        """Those there are, oldest first; files that `at` does not name are none."""
+        stem, suffix = re.escape(self.base.stem), re.escape(self.base.suffix)
+        name = re.compile(rf"{stem}@\d+\.\d{{3}}(-stop)?{suffix}")
+        found = self.base.parent.glob("*") if self.base.parent.is_dir() else ()
+        own = [path for path in found if name.fullmatch(path.name)]
+        own = [path for path in own if kimg_of(path) < self.before]
         return sorted(own, key=lambda path: (kimg_of(path), path.name))
 
     def regular(self) -> list[Path]:
         """Those that a run falls back to, oldest first."""
         return [path for path in self.all() if not path.stem.endswith("-stop")]
+
+    def newest_kimg(self, total: float) -> float:
+        """Where a run up to `total` goes on, 0 at its start."""
+        return max((kimg for path in self.all() if (kimg := kimg_of(path)) < total), default=0.0)
 
     def prune(self, keep: int, contenders: Iterable[float]) -> None:
         """Remove all but the newest `keep` and those of these kimg, which may be chosen yet."""
@@ -80,7 +86,9 @@ def save_state(path: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary, metadata={"numbers": json.dumps(numbers)})
+        # one entry alone, as safetensors writes several in another order each time
+        text = json.dumps({**numbers, "sha256": digest(contiguous, numbers)})
+        save_file(contiguous, temporary, metadata={"numbers": text})
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -98,18 +106,40 @@ def save_state(path: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_state` wrote.
 
-    Raises: CheckpointError if the file is truncated or not a training snapshot.
+    Raises: CheckpointError if the file is truncated, changed, or not a training snapshot.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        return load_file(path), json.loads(metadata["numbers"])
-    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError) as error:
-        message = (
-            f"{str(path)!r} is not a whole training snapshot ({error}); delete it, then the run "
-            "goes on from the one before, or from the start"
-        )
-        raise CheckpointError(message) from error
+        tensors, numbers = load_file(path), json.loads(metadata["numbers"])
+        is_whole = numbers.pop("sha256") == digest(tensors, numbers)
+    except KeyError as error:
+        raise CheckpointError(unusable(path, f"it lacks {error}")) from error
+    except (SafetensorError, ValueError, TypeError, RecursionError, OSError) as error:
+        raise CheckpointError(unusable(path, str(error))) from error
+    if not is_whole:
+        raise CheckpointError(unusable(path, "its sha256 is not that of what was written"))
+    return tensors, numbers
+
+
+def digest(tensors: dict[str, Tensor], numbers: dict[str, Any]) -> str:
+    """SHA-256 of a state: safetensors notices a file that is too short, but no changed bit.
+
+    A changed weight is mostly a number like any other, so training would go on with it.
+    """
+    state = hashlib.sha256(json.dumps(numbers).encode())
+    for name in sorted(tensors):
+        state.update(name.encode())
+        state.update(tensors[name].reshape(-1).numpy().data)
+    return state.hexdigest()
+
+
+def unusable(path: Path, reason: str) -> str:
+    """What is said of a file that no run goes on from."""
+    return (
+        f"{str(path)!r} is not a whole training snapshot ({reason}); delete it, then the run "
+        "goes on from the one before, or from the start"
+    )
 
 
 def recipe_changes(saved: dict[str, Any], recipe: Recipe) -> list[str]:

@@ -102,9 +102,19 @@ class Split:
         )
         raise ParamsError(message)
 
-    def divide(self, batch_size: int, part_size: int) -> None:
-        """Work in parts of at most `part_size` images."""
-        self.num_parts = max(self.num_parts, -(-batch_size // (self.num_ranks * part_size)))
+    def divide(self, batch_size: int, part_size: int, group: int) -> None:
+        """Work in as few parts of at most `part_size` images as whole groups can be dealt to.
+
+        Where no number of parts fits, it is the least; `require_fit` then says what would.
+        """
+        least = max(self.num_parts, -(-batch_size // (self.num_ranks * part_size)))
+        most = batch_size // (self.num_ranks * group)
+        fitting = (
+            num
+            for num in range(least, most + 1)
+            if batch_size % (self.num_ranks * num * group) == 0
+        )
+        self.num_parts = next(fitting, least)
 
     def halve(self, batch_size: int, group: int) -> bool:
         """Work in twice as many parts, if parts of whole groups are left; says whether it does."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from stylealign.errors import CheckpointError, ParamsError
+from stylealign.errors import CheckpointError
 from stylealign.models import Generator, Model, ModelConfig
 from stylealign.models.latents import Labels
 from stylealign.portions import Portions
@@ -19,6 +19,12 @@ from stylealign.training.augment import KINDS, AdaptiveStrength, Augmentation
 from stylealign.training.classes import Classes
 from stylealign.training.freeze import freeze_discriminator, freeze_generator
 from stylealign.training.kinship import style_variances
+from stylealign.training.requirements import (
+    PARENT_TERMS,
+    require_classes,
+    require_parent,
+    require_stylegan2,
+)
 from stylealign.training.snapshot import (
     load_state,
     optimizer_tensors,
@@ -68,8 +74,11 @@ class Batches(Protocol):
 class Training:
     """A model in training, on its own or as the child of `parent`.
 
-    Raises: CheckpointError if the model has no discriminator; ParamsError if it is no StyleGAN2,
-        if the batch does not fit the groups that are compared, or classes do not fit the model.
+    The parent may be the model's own generator: then a copy of it stays as it is.
+
+    Raises: CheckpointError if the model has no discriminator, or the parent another architecture;
+        ParamsError if it is no StyleGAN2, if the batch does not fit the groups that are compared,
+        if classes do not fit the model, or terms ask for a parent and there is none.
     """
 
     model: Model
@@ -101,18 +110,20 @@ class Training:
         if model.discriminator is None:
             message = "this model has no discriminator; pass a checkpoint that has one"
             raise CheckpointError(message)
-        require_classes(model.config.c_dim, self.classes)
+        require_classes(model.config.c_dim, self.classes, recipe.classes)
         self.mbstd_group = stddev_group(model.config, recipe.batch_size)
         if self.parent is not None and recipe.correspondence_weight:
             self.mbstd_group = math.lcm(self.mbstd_group, recipe.correspondence_group)
         if recipe.part_size is not None:
-            self.split.divide(recipe.batch_size, recipe.part_size)
+            self.split.divide(recipe.batch_size, recipe.part_size, self.mbstd_group)
             self.portions.size = min(self.portions.size, recipe.part_size)
         self.split.require_fit(recipe.batch_size, self.mbstd_group)
         if model.raw_generator is None:
             model.raw_generator = copy.deepcopy(model.generator)
         self.pl_mean = self.pl_mean.to(model.generator.w_avg.device)
         self.G, self.D, self.G_ema = model.raw_generator, model.discriminator, model.generator
+        require_parent(recipe, self.G_ema, self.parent)
+        self.parent = apart(self.parent, (self.G, self.G_ema))
         self.rng = torch.Generator(device="cpu").manual_seed(recipe.seed)
         freeze_generator(self.G, recipe.freeze)
         freeze_discriminator(self.D, recipe.freeze_d_layers)
@@ -166,14 +177,7 @@ class Training:
     @property
     def has_parent_terms(self) -> bool:
         """Whether the loss compares the child's drawing with its parent's."""
-        recipe = self.recipe
-        weights = (
-            recipe.layout_weight,
-            recipe.feature_weight,
-            recipe.style_weight,
-            recipe.correspondence_weight,
-        )
-        return self.parent is not None and any(weights)
+        return self.parent is not None and any(getattr(self.recipe, name) for name in PARENT_TERMS)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -266,18 +270,20 @@ class Training:
     def load(self, path: str | Path, batches: Batches) -> None:
         """Continue from a snapshot of the same recipe.
 
-        Raises: CheckpointError if it is broken, or of another recipe or architecture.
+        Raises: CheckpointError if it is broken, or of another recipe, data set or architecture.
         """
         tensors, numbers = load_state(Path(path))
         try:
             changed = recipe_changes(numbers["recipe"], self.recipe)
             if changed:
-                message = f"it was made with another recipe ({', '.join(changed)} differ)"
+                message = f"it was made with another recipe: other {', '.join(changed)}"
                 raise CheckpointError(message)
             self.restore(tensors, numbers, batches)
         except KeyError as error:
             message = f"{str(path)!r} lacks {error}, it is of another version; delete it to restart"
             raise CheckpointError(message) from error
+        except torch.OutOfMemoryError:  # of a device: the snapshot is as good as before
+            raise
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             message = f"{str(path)!r} cannot be continued: {error}; delete it to restart"
             raise CheckpointError(message) from error
@@ -298,32 +304,9 @@ def stddev_group(config: ModelConfig, batch_size: int) -> int:
     return min(config.mbstd_group_size or batch_size, batch_size)
 
 
-def require_stylegan2(config: ModelConfig) -> None:
-    """Refuse a model whose training is another: StyleGAN3's layers track how large their input is.
-
-    Raises: ParamsError that says what can be done with it.
-    """
-    if config.architecture != "stylegan2":
-        message = (
-            f"a model of architecture {config.architecture!r} cannot be trained or fine-tuned, "
-            "only used: for inversion, translation and morphing between models that were trained "
-            "elsewhere; take a StyleGAN2 model to train"
-        )
-        raise ParamsError(message)
-
-
-def require_classes(c_dim: int, classes: Classes | None) -> None:
-    """Check that a conditional model, and no other, is given as many classes as it knows.
-
-    Raises: ParamsError that names both numbers.
-    """
-    num_classes = 0 if classes is None else len(classes.shares)
-    if num_classes != c_dim:
-        message = (
-            f"the model expects {c_dim} classes and recipe.classes gives {num_classes}: "
-            "name a label with as many values, or none for a model without classes"
-        )
-        raise ParamsError(message)
+def apart(parent: Generator | None, moved: tuple[Generator, ...]) -> Generator | None:
+    """The parent, or a copy of it where it is one of those that are going to move."""
+    return copy.deepcopy(parent) if parent in moved else parent
 
 
 def lazy_adam(

@@ -1,4 +1,4 @@
-"""Ctrl-C once asks, twice interrupts; real signals to this process."""
+"""Ctrl-C once asks, twice interrupts, SIGTERM asks as well; real signals to this process."""
 
 import os
 import signal
@@ -39,14 +39,25 @@ def test_the_second_interrupt_stops_at_once(before):
         assert is_wanted()
 
 
-def test_the_usual_handler_is_back_afterwards():
-    usual = signal.getsignal(signal.SIGINT)
+def test_a_cluster_that_takes_the_machine_away_asks_to_stop(capsys):
+    with stop_on_interrupt() as is_wanted:
+        os.kill(os.getpid(), signal.SIGTERM)
+        after, next_one = is_wanted(), signal.getsignal(signal.SIGTERM)
+
+    assert after
+    assert "SIGTERM again stops at once" in capsys.readouterr().err
+    assert next_one == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_the_usual_handler_is_back_afterwards(kind):
+    usual = signal.getsignal(kind)
 
     with stop_on_interrupt():
-        held = signal.getsignal(signal.SIGINT)
+        held = signal.getsignal(kind)
 
     assert held is not usual
-    assert signal.getsignal(signal.SIGINT) is usual
+    assert signal.getsignal(kind) is usual
 
 
 def test_a_thread_that_cannot_hear_signals_trains_on():

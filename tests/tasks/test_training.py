@@ -102,14 +102,15 @@ def test_a_parent_without_discriminator_is_refused(images, tmp_path):
         start(images, tmp_path, without_discriminator=True)
 
 
-def test_only_the_snapshots_of_the_finished_model_are_dropped(images, tmp_path):
+def test_only_snapshots_and_pictures_of_the_finished_model_are_dropped(images, tmp_path):
     stem = start(images, tmp_path).snapshot.stem
-    own = f"{stem}@000001.000.safetensors"
-    other = own.replace("cats-", "cats-wild-")
-    for name in (own, other):
-        (tmp_path / name).touch()
+    own = [f"{stem}@000001.000.safetensors", f"{stem}.pictures"]
+    other = [name.replace("cats-", "cats-wild-") for name in own]
+    for snapshot, pictures in (own, other):
+        (tmp_path / snapshot).touch()
+        (tmp_path / pictures).mkdir()
 
     drop_snapshots.fn("cats", tmp_path)
 
-    assert not (tmp_path / own).exists()
-    assert (tmp_path / other).exists()
+    assert not any((tmp_path / name).exists() for name in own)
+    assert all((tmp_path / name).exists() for name in other)

@@ -137,6 +137,12 @@ PAYLOADS: dict[str, bytes] = {
     "an object array": array("O8", sizes(1), b"\0" * 8),
     "a void array": array("V8", sizes(1), b"\0" * 8),
     "an array of more numbers than bytes": array("f4", sizes(2**39), b"\0" * 8),
+    "a buffer of more numbers than bytes": call(
+        "numpy._core.numeric", "_frombuffer",
+        b"\x96" + struct.pack("<Q", 8) + b"\0" * 8, dtype("f4"), sizes(2**39), text("C"),
+    ),
+    "a set of a number": call("builtins", "set", number(1)),
+    "a set of nests": call("builtins", "set", b"]" + DOUBLED + b"a"),
     "bytes of a gigantic length": b"\x8e" + struct.pack("<Q", 2**62) + b"x",
     "text of a gigantic length": b"\x8d" + struct.pack("<Q", 2**40) + b"x",
     "a gigantic memo index": number(1) + b"r" + struct.pack("<I", 2**32 - 1) + b"0h\x01",

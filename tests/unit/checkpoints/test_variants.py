@@ -1,15 +1,21 @@
 """Files as people have them: parts that are absent are made up for, other networks are refused."""
 
+import pickle
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from stylealign.checkpoints import load_model, save_model
+from stylealign.checkpoints import compute_model_id, load_model, save_model
 from stylealign.checkpoints.containers import read_snapshot
 from stylealign.checkpoints.nvidia import import_nvidia
 from stylealign.errors import CheckpointError
+from tests.unit.checkpoints.test_snapshots import stored
 
 REFERENCE = Path(__file__).parents[2] / "reference"
 
@@ -62,6 +68,73 @@ def test_other_activations_are_refused_by_name(network, path, activation):
         import_nvidia(content, "model.pkl", num_bytes)
 
 
+class Persistent:
+    """An object of NVIDIA's file that is pickled as it was unpickled, by the name of that era."""
+
+    def __init__(self, meta: dict[str, Any]) -> None:
+        self.meta = meta
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (self.meta,)
+
+
+@pytest.fixture
+def _their_modules(monkeypatch):
+    """What pickle asks for to read a snapshot of NVIDIA's and to write it again."""
+
+    def _reconstruct_persistent_obj(meta: dict[str, Any]) -> Persistent:
+        return Persistent(meta)
+
+    members: dict[str, Any] = {
+        "torch_utils.persistence": _reconstruct_persistent_obj,
+        "dnnlib.util": type("EasyDict", (dict,), {}),
+    }
+    for name, member in members.items():
+        member.__module__, member.__qualname__ = name, member.__name__
+        module = ModuleType(name)
+        setattr(module, member.__name__, member)
+        monkeypatch.setitem(sys.modules, name.partition(".")[0], ModuleType("package"))
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.mark.usefixtures("_their_modules")
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("name", ["ada_r16_cond3.pkl", "sg3t_r32.pkl"])
+def test_snapshots_of_every_python_are_read(name, protocol, tmp_path):
+    content = pickle.loads((REFERENCE / name).read_bytes())
+    (tmp_path / name).write_bytes(pickle.dumps(content, protocol))
+
+    model = load_model(tmp_path / name)
+
+    expected = load_model(REFERENCE / name)
+    assert model.config == expected.config
+    assert compute_model_id(model.generator) == compute_model_id(expected.generator)
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_and_sets_are_read_in_every_protocol(protocol, order):
+    array = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], order=order)
+
+    content: Any = read_snapshot(pickle.dumps([{"a", "b"}, array], protocol), "model.pkl")
+
+    names, record = content
+    assert names == {"a", "b"}
+    assert np.array_equal(record.array, array)
+
+
+@pytest.mark.parametrize("taps", [[1, 2, 1], [1, 1, 1, 1], [1, 3, 3, 1, 0, 0, 0, 0]])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_another_resampling_filter_is_refused_along_either_axis(taps, is_turned):
+    content, num_bytes = snapshot("ada_r16_cond3.pkl")
+    kernel = torch.outer(torch.tensor(taps) / sum(taps), torch.tensor([1, 3, 3, 1]) / 8)
+    kernel = stored(kernel.t() if is_turned else kernel)
+    module(content["G_ema"], "synthesis.b8.conv0")["_buffers"]["resample_filter"] = kernel
+
+    with pytest.raises(CheckpointError, match=r"conv0.resample_filter' is not \[1, 3, 3, 1\]"):
+        import_nvidia(content, "model.pkl", num_bytes)
+
+
 def test_networks_that_share_their_storages_in_the_file_come_apart(tmp_path):
     content, num_bytes = snapshot("ada_r16_cond3.pkl")
     content["G"] = content["G_ema"]
@@ -74,6 +147,18 @@ def test_networks_that_share_their_storages_in_the_file_come_apart(tmp_path):
         assert torch.equal(tensor, averaged[name]), name
         assert tensor.data_ptr() != averaged[name].data_ptr(), name
     assert save_model(model, tmp_path / "model").id
+
+
+def test_kernels_that_were_stored_channels_last_lie_as_torchs_own():
+    content, num_bytes = snapshot("ada_r16_cond3.pkl")
+    weights = module(content["D"], "b16.fromrgb")["_parameters"]
+    weights["weight"] = replace(weights["weight"], stride=(3, 1, 3, 3))
+
+    discriminator = import_nvidia(content, "model.pkl", num_bytes).discriminator
+
+    assert discriminator is not None
+    for name, tensor in discriminator.state_dict().items():
+        assert tensor.stride() == torch.empty(tensor.shape).stride(), name
 
 
 def test_early_rosinality_files_without_noise_maps_get_the_same_ones_each_time(tmp_path, rng):

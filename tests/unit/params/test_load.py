@@ -140,3 +140,19 @@ def test_every_field_of_the_sections_says_what_it_means_or_is_plain():
 
     assert sections[0] == "project"
     assert all(Params.model_fields[name].is_required() for name in sections)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("g_lr", -1, r"recipe\.g_lr: input should be greater than 0, or 'auto', got -1"),
+        ("ema_kimg", "fast", r"recipe\.ema_kimg: .*a valid number.*, or 'auto', got 'fast'"),
+        ("freeze", "mapping", r"recipe\.freeze: input should be a list, got 'mapping'"),
+        ("d_warmup_kimg", 99, r"recipe: d_warmup_kimg is 99 of total_kimg \d+, the generator"),
+    ],
+)
+def test_a_recipe_is_corrected_in_the_words_of_the_file(tmp_path, field, value, message):
+    path = changed(tmp_path, "train_child", "cats", "recipe", field, value=value)
+
+    with pytest.raises(ParamsError, match=message):
+        load_params(path)

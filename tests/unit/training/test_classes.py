@@ -18,6 +18,7 @@ from stylealign.models import Model, ModelConfig
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
+from stylealign.training.requirements import PARENT_TERMS
 from stylealign.training.split import Split
 from stylealign.training.steps import train_step
 
@@ -31,6 +32,8 @@ RECIPE = Recipe(
     pl_weight=1.0, pl_interval=2, r1_interval=3, style_mixing=0.9, augment="bgc", augment_p=0.3,
     layout_weight=1.0, feature_weight=1.0, style_weight=1.0, correspondence_weight=10.0,
 )  # fmt: skip
+ALONE = RECIPE.model_copy(update=dict.fromkeys(PARENT_TERMS, 0.0))
+"""For a model without parent."""
 
 
 class _Batch:
@@ -116,7 +119,7 @@ def test_classes_that_a_mirror_changes_keep_the_mirror_out_of_the_augmentation()
     swapped = Classes("side", torch.tensor([0.5, 0.5]), is_mirrored_alike=False)
     torch.manual_seed(0)
 
-    training = Training(Model.new(CONFIG), None, RECIPE, classes=swapped)
+    training = Training(Model.new(CONFIG), None, ALONE, classes=swapped)
 
     assert "xflip" not in training.augmentation.transforms
     assert "xflip" in new_training().augmentation.transforms
@@ -124,8 +127,10 @@ def test_classes_that_a_mirror_changes_keep_the_mirror_out_of_the_augmentation()
 
 @pytest.mark.parametrize("classes", [None, Classes("kind", torch.ones(3) / 3)])
 def test_classes_that_do_not_fit_the_model_are_refused(classes):
+    recipe = ALONE.model_copy(update={"classes": "" if classes is None else "kind"})
+
     with pytest.raises(ParamsError, match="expects 2 classes"):
-        Training(Model.new(CONFIG), None, RECIPE, classes=classes)
+        Training(Model.new(CONFIG), None, recipe, classes=classes)
 
 
 def test_a_real_image_without_its_class_is_refused():

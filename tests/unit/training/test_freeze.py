@@ -38,6 +38,11 @@ def test_freezing_discriminator_layers_keeps_exactly_the_blocks_of_highest_resol
         assert torch.equal(value, before[name]) == is_kept, name
 
 
+def test_freezing_more_discriminator_layers_than_there_are_is_refused():
+    with pytest.raises(ParamsError, match=r"freeze_d_layers is 9, .* has 2 blocks"):
+        Training(Model.new(CONFIG), None, Recipe(total_kimg=1, batch_size=4, freeze_d_layers=9))
+
+
 @pytest.mark.parametrize("component", ["torgb", "const"])
 def test_freezing_what_a_generator_does_not_have_is_refused(component):
     generator = Model.new(ALIAS_FREE).generator

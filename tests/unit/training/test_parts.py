@@ -25,6 +25,9 @@ RECIPE = Recipe(
     augment="bgc", augment_p=0.5,
 )  # fmt: skip
 
+ALONE = RECIPE.model_copy(update={"feature_weight": 0.0, "layout_weight": 0.0})
+"""For a model without parent."""
+
 
 def new_training(split: Split) -> Training:
     """A child in training by plain gradient descent: Adam's first steps magnify rounding."""
@@ -93,6 +96,17 @@ def test_a_batch_that_cannot_be_dealt_in_whole_groups_is_refused_with_one_that_c
         new_training(Split(num_parts=3))
 
 
+@pytest.mark.parametrize(
+    ("part_size", "num_parts"), [(64, 1), (32, 1), (31, 2), (12, 4), (4, 8), (3, 11)]
+)
+def test_parts_are_the_fewest_of_whole_groups_that_a_process_holds(part_size, num_parts):
+    split = Split()
+
+    split.divide(32, part_size, group=4)
+
+    assert split.num_parts == num_parts  # 11 parts fit no batch of 32: that is refused
+
+
 def out_of_memory_above(limit: int, training: Training, network: str = "D") -> list[int]:
     """Let every batch of more images than `limit` raise what a full GPU raises."""
     seen: list[int] = []
@@ -126,7 +140,7 @@ def test_out_of_memory_halves_the_parts_keeps_the_batch_and_says_so():
 def test_health_is_the_same_where_memory_holds_fewer_images(group, network):
     torch.manual_seed(0)
     config = CONFIG.model_copy(update={"mbstd_group_size": group})
-    training = Training(Model.new(config), None, RECIPE)
+    training = Training(Model.new(config), None, ALONE)
     real = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(3))
     expected = measure_health(training, real)
 
@@ -141,7 +155,7 @@ def test_health_is_the_same_where_memory_holds_fewer_images(group, network):
 
 
 def test_a_part_size_bounds_what_is_drawn_to_measure_as_well():
-    recipe = RECIPE.model_copy(update={"part_size": 4})
+    recipe = ALONE.model_copy(update={"part_size": 4})
     torch.manual_seed(0)
     training = Training(Model.new(CONFIG), None, recipe)
     seen = [out_of_memory_above(4, training, network) for network in ("G", "D")]
@@ -165,7 +179,7 @@ def test_a_run_ends_on_a_device_that_holds_a_quarter_of_the_batch():
         def load_state_dict(self, state):
             pass
 
-    recipe = RECIPE.model_copy(update={"total_kimg": 0.032, "tick_kimg": 0.016})
+    recipe = ALONE.model_copy(update={"total_kimg": 0.032, "tick_kimg": 0.016})
     torch.manual_seed(0)
     training = Training(Model.new(CONFIG), None, recipe)
     for network in ("G", "D"):

@@ -1,0 +1,62 @@
+"""How far a stage is, on a terminal and where there is none."""
+
+import io
+from uuid import UUID
+
+import pytest
+from rich.console import Console
+
+from tasks import progress
+from tasks.terminal import amount, terminal_progress
+
+
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    """Seconds that pass only when a test says so."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "update_progress_artifact", lambda *_: None)
+    return now
+
+
+def new_bar(clock: list[float], total: float) -> tuple[progress.Bar, io.StringIO]:
+    written = io.StringIO()
+    bars = terminal_progress(Console(file=written), "kimg")
+    bars.get_time = lambda: clock[0]
+    task = bars.add_task("train cats", total=total)
+    bar = progress.Bar(bars, task, UUID(int=0), total, "kimg", updated=0.0, said=0.0)
+    return bar, written
+
+
+def test_the_time_left_is_known_after_the_first_tick_however_long_ticks_take(clock):
+    bar, _ = new_bar(clock, 12.0)
+    bar.reach(2.0)  # where an earlier sitting ended
+
+    shown = []
+    for kimg in (4.0, 6.0):
+        clock[0] += 400
+        bar.reach(kimg)
+        shown.append(bar.progress.tasks[0].time_remaining)
+
+    assert shown == [1600, 1200]
+
+
+def test_without_a_terminal_lines_say_now_and_then_how_far_it_is(clock):
+    bar, written = new_bar(clock, 2.0)
+    bar.reach(0.0)
+
+    for kimg in (0.25, 0.5, 0.75, 1.0):
+        clock[0] += 20
+        bar.reach(kimg)
+
+    assert written.getvalue().splitlines() == [
+        "train cats: 0.5 of 2 kimg, 0:02:00 left",
+        "train cats: 1 of 2 kimg, 0:01:20 left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.064, "0.064"), (12, "12"), (0, "0"), (1e7, "10000000")]
+)
+def test_amounts_have_as_many_decimals_as_they_need(value, text):
+    assert amount(value) == text

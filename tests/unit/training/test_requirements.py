@@ -1,0 +1,102 @@
+"""What does not fit is refused before anything is trained, by what has to be changed."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from stylealign.errors import CheckpointError, DataError, ParamsError
+from stylealign.models import Model, ModelConfig
+from stylealign.recipe import Recipe
+from stylealign.training import Training, train
+
+CONFIG = ModelConfig(resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8})
+
+
+class Batch:
+    """Real images."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images = images
+
+
+class Same:
+    """One batch over and over."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images = images
+
+    def __next__(self) -> Batch:
+        return Batch(self.images)
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing."""
+        assert not state
+
+
+def new_model(config: ModelConfig = CONFIG) -> Model:
+    torch.manual_seed(0)
+    return Model.new(config)
+
+
+def recipe(**changes) -> Recipe:
+    numbers = {"total_kimg": 0.016, "batch_size": 4, "g_lr": 0.1, "ema_kimg": 0.001}
+    return Recipe.model_validate(numbers | changes)
+
+
+IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        (((IMAGES + 1) * 127.5).to(torch.uint8), "images are torch.uint8, expected torch.float32"),
+        (IMAGES.double(), "images are torch.float64, expected torch.float32"),
+        ((IMAGES + 1) * 127.5, r"values up to 25\d\.\d+; expected .*: divide by 127.5"),
+        (IMAGES[:3], "a batch has 3 images, expected 4"),
+        (IMAGES[:0], "a batch has 0 images, expected 4"),
+    ],
+)
+def test_batches_that_are_not_what_the_recipe_asks_for_are_refused(images, reason):
+    training = Training(new_model(), None, recipe())
+
+    with pytest.raises(DataError, match=reason):
+        list(train(training, Same(images)))
+
+
+def test_a_parent_that_is_the_model_itself_stays_where_it_was():
+    model = new_model()
+    before = {name: value.clone() for name, value in model.generator.state_dict().items()}
+
+    training = Training(model, model.generator, recipe(style_weight=1.0))
+    list(train(training, Same(IMAGES)))
+
+    assert training.parent is not None
+    kept, moved = training.parent.state_dict(), training.G_ema.state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in kept.items())
+    assert not all(torch.equal(value, before[name]) for name, value in moved.items())
+
+
+def test_a_parent_of_another_architecture_is_refused_by_tensor():
+    other = new_model(CONFIG.model_copy(update={"channels": {4: 8, 8: 4}})).generator
+
+    with pytest.raises(CheckpointError, match=r"parent is of another architecture.*'synthesis\.b"):
+        Training(new_model(), other, recipe())
+
+
+def test_terms_that_need_a_parent_are_refused_without_one():
+    with pytest.raises(ParamsError, match=r"layout_weight, style_weight: .* has no parent"):
+        Training(new_model(), None, recipe(layout_weight=1.0, style_weight=1.0))
+
+
+def test_classes_that_the_recipe_names_and_nobody_gives_are_missed():
+    with pytest.raises(ParamsError, match=r"classes=find_classes\(dataset, 'glasses'\)"):
+        Training(new_model(), None, recipe(classes="glasses"))
+
+
+def test_a_warm_up_that_leaves_the_generator_no_time_is_refused():
+    with pytest.raises(ValidationError, match=r"d_warmup_kimg is 2 of total_kimg 2, the generator"):
+        Recipe(total_kimg=2, d_warmup_kimg=2)
