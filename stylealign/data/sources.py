@@ -1,5 +1,6 @@
 """Where raw images come from: a folder, a zip, Parquet files, or the procedural renderer."""
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
@@ -26,6 +27,12 @@ MAX_FILE_BYTES: Final = 512 * 2**20
 RENDER_CHUNK: Final = 256
 
 LABEL_PREFIX: Final = "label."
+
+_DAMAGED_ZIP: Final = (
+    zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, IndexError, OSError,
+    OverflowError, RuntimeError, ValueError, struct.error,
+)  # fmt: skip
+"""What Python's reader raises for damaged directories and members, and for encrypted ones."""
 
 
 @runtime_checkable
@@ -129,9 +136,9 @@ class ZipSource:
         self.labels = labels
         try:
             self.archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+            members = [member for member in self.archive.infolist() if not member.is_dir()]
+        except _DAMAGED_ZIP as error:
             raise DataError(f"cannot open zip {str(path)!r}: {error}") from error
-        members = [member for member in self.archive.infolist() if not member.is_dir()]
         for member in members:
             _refuse_escape(member.filename, path)
         names = image_names([member.filename for member in members])
@@ -145,9 +152,7 @@ class ZipSource:
         _refuse_large(member.file_size)
         try:
             return self.archive.read(member)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise DataError(f"cannot read zip member: {error}") from error
-        except (RuntimeError, NotImplementedError) as error:  # encrypted, or unknown method
+        except _DAMAGED_ZIP as error:
             raise DataError(f"cannot read zip member: {error}") from error
 
 

@@ -78,6 +78,24 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "images.zip")
 
 
+@pytest.mark.parametrize(
+    ("offset", "content"),
+    [(6, b"\xff\xff"), (28, b"\0\0"), (42, b"\xff\xff\xff\xff"), (46, b"\0")],
+    ids=["unknown version", "no name", "nowhere", "a name that ends at once"],
+)
+def test_a_zip_with_a_damaged_directory_is_refused(
+    offset: int, content: bytes, zip_of: Callable[..., Path]
+) -> None:
+    path = zip_of({"a.png": b"x"})
+    damaged = bytearray(path.read_bytes())
+    start = damaged.index(b"PK\x01\x02") + offset
+    damaged[start : start + len(content)] = content
+    path.write_bytes(damaged)
+
+    with pytest.raises(DataError, match="zip"):
+        open_source(path).read(0)
+
+
 def test_a_zip_member_with_a_flipped_byte_is_a_data_error(
     zip_of: Callable[..., Path], draw_image: Callable[..., np.ndarray]
 ) -> None:
