@@ -4,6 +4,9 @@ What they make other libraries say is quoted without control characters, and not
 """
 
 import stat
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +14,12 @@ from stylealign.errors import CheckpointError
 
 MAX_BYTES: Final = 4 << 30
 """Published files, with the state of their optimisers, take less than a quarter of it."""
+DAMAGED_ZIP: Final = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, NotImplementedError,
+    EOFError, IndexError, OSError, OverflowError, RuntimeError, ValueError,
+)  # fmt: skip
+"""What Python's reader raises for archives with wrong offsets, names, flags or checksums, and for
+encrypted members."""
 
 
 def is_folder(path: Path) -> bool:

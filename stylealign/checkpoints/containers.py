@@ -16,7 +16,7 @@ from stylealign.checkpoints.arrays import (
 )
 from stylealign.checkpoints.unpickle import Budget, PickleReader, Record
 from stylealign.errors import CheckpointError
-from stylealign.files import describe_error
+from stylealign.files import DAMAGED_ZIP, describe_error
 
 TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
 """First pickle of a file in torch's old format, and of every storage inside NVIDIA's pickles."""
@@ -25,11 +25,6 @@ ZIP_START: Final = b"PK\x03\x04"
 _ZIP_ENTRY: Final = b"PK\x01\x02"
 _MAX_ENTRIES: Final = 50_000
 """A file of 1024 pixels has 1,000; reading a million names takes longer than refusing them."""
-_DAMAGED_ZIP: Final = (
-    zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, OSError, RuntimeError,
-    ValueError, EOFError, OverflowError, struct.error,
-)  # fmt: skip
-"""What Python's reader raises for archives with wrong offsets, names, flags or checksums."""
 
 
 def read_snapshot(data: bytes, source: str) -> object:
@@ -74,7 +69,7 @@ def read_torch_file(data: bytes, source: str) -> object:
         return read(data, source, Budget())
     except CheckpointError:
         raise
-    except _DAMAGED_ZIP as error:
+    except DAMAGED_ZIP as error:
         message = f"{source!r} is truncated or damaged: {describe_error(error)}"
         raise CheckpointError(message) from error
 

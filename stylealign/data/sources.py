@@ -1,8 +1,6 @@
 """Where raw images come from: a folder, a zip, Parquet files, or the procedural renderer."""
 
-import struct
 import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol, runtime_checkable
@@ -15,6 +13,7 @@ from stylealign.data.folders import GRID_FILE, REJECTED_FILE, TRANSLATIONS_FILE
 from stylealign.data.label_files import read_label_file
 from stylealign.data.procedural import Domain, draw_attributes, render
 from stylealign.errors import DataError
+from stylealign.files import DAMAGED_ZIP
 from stylealign.images import encode_png
 
 IMAGE_SUFFIXES: Final = (
@@ -27,12 +26,6 @@ MAX_FILE_BYTES: Final = 512 * 2**20
 RENDER_CHUNK: Final = 256
 
 LABEL_PREFIX: Final = "label."
-
-_DAMAGED_ZIP: Final = (
-    zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, IndexError, OSError,
-    OverflowError, RuntimeError, ValueError, struct.error,
-)  # fmt: skip
-"""What Python's reader raises for damaged directories and members, and for encrypted ones."""
 
 
 @runtime_checkable
@@ -137,7 +130,7 @@ class ZipSource:
         try:
             self.archive = zipfile.ZipFile(path)
             members = [member for member in self.archive.infolist() if not member.is_dir()]
-        except _DAMAGED_ZIP as error:
+        except DAMAGED_ZIP as error:
             raise DataError(f"cannot open zip {str(path)!r}: {error}") from error
         for member in members:
             _refuse_escape(member.filename, path)
@@ -152,7 +145,7 @@ class ZipSource:
         _refuse_large(member.file_size)
         try:
             return self.archive.read(member)
-        except _DAMAGED_ZIP as error:
+        except DAMAGED_ZIP as error:
             raise DataError(f"cannot read zip member: {error}") from error
 
 

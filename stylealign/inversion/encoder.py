@@ -1,30 +1,25 @@
 """The encoder: a network that guesses the code of an image in one pass."""
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from stylealign.errors import CheckpointError
-from stylealign.files import describe_error, read_file
 from stylealign.images import PixelBatch
 from stylealign.inversion.inputs import check_images
 from stylealign.inversion.start import code_shape, to_sphere
 from stylealign.models import Latents, Model, ModelConfig, Space
 from stylealign.models.latents import Images
-from stylealign.weights import DAMAGED, check_weights
+from stylealign.weights import NetworkFolder, build_with
 
-WEIGHTS_FILE: Final = "encoder.safetensors"
-CONFIG_FILE: Final = "config.json"
+FILES: Final = NetworkFolder("encoder", "encoder.safetensors", "config.json")
 
 _BATCH = 128
-_MAX_CONFIG_BYTES = 1 << 20
 
 
 class EncoderNetwork(nn.Module):
@@ -103,20 +98,14 @@ class Encoder:
 
     def save(self, folder: str | Path) -> None:
         """Write the encoder as safetensors and JSON; equal encoders give equal bytes."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        weights = safetensors.torch.save(state)
-        (folder / WEIGHTS_FILE).write_bytes(weights)
         record = {
             "space": self.space,
             "width": self.width,
             "kimg": self.kimg,
             "seed": self.seed,
             "model": self.model.model_dump(mode="json"),
-            "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
-        (folder / CONFIG_FILE).write_text(json.dumps(record, indent=2) + "\n")
+        FILES.save(Path(folder), self.network, record)
 
 
 def build_network(model: Model, space: Space, width: int) -> EncoderNetwork:
@@ -136,32 +125,16 @@ def load_encoder(folder: str | Path, model: Model) -> Encoder:
     Raises: CheckpointError if a file is missing or damaged, or the encoder is another model's.
     """
     folder = Path(folder)
-    try:
-        text = read_file(folder / CONFIG_FILE, _MAX_CONFIG_BYTES)
-        weights = read_file(folder / WEIGHTS_FILE)
-    except CheckpointError as error:
-        raise CheckpointError(f"cannot open encoder {str(folder)!r}: {error}") from error
-    try:
-        record = json.loads(text)
-        if hashlib.sha256(weights).hexdigest() != record["weights_sha256"]:
-            message = f"{WEIGHTS_FILE} in {str(folder)!r} was changed since it was saved"
-            raise CheckpointError(f"{message}; fit the encoder again")
+    with FILES.open(folder) as (record, tensors):
         config = ModelConfig.model_validate(record["model"])
         if config.id != model.config.id:
             message = f"encoder {str(folder)!r} is of model {config.id[:12]!r}"
             raise CheckpointError(f"{message}, not of {model.config.id[:12]!r}; fit one for it")
         space, width = record["space"], record["width"]
-        tensors = safetensors.torch.load(weights)
-        with torch.device("meta"):
-            check_weights(tensors, build_network(model, space, width))
-        network = build_network(model, space, width)
-        network.load_state_dict(tensors)
-        return Encoder(
-            network=network.eval().to(model.generator.w_avg.device), space=space, width=width,
-            model=config, kimg=record["kimg"], seed=record["seed"],
+        network = build_with(tensors, partial(build_network, model, space, width))
+        encoder = Encoder(
+            network=network, space=space, width=width, model=config, kimg=record["kimg"],
+            seed=record["seed"],
         )  # fmt: skip
-    except CheckpointError:
-        raise
-    except DAMAGED as error:
-        message = f"encoder {str(folder)!r} is damaged: {describe_error(error)}"
-        raise CheckpointError(f"{message}; fit it again") from error
+    network.to(model.generator.w_avg.device)
+    return encoder

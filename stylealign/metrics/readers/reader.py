@@ -1,32 +1,27 @@
 """A fitted reader: from images to labels, to a folder and back."""
 
-import hashlib
-import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import safetensors.torch
 import torch
 from jaxtyping import Float32
 from torch import Tensor
 
 from stylealign.data.labels import LabelSchema, LabelSpec
-from stylealign.errors import CheckpointError, DataError
-from stylealign.files import describe_error, read_file
+from stylealign.errors import DataError
 from stylealign.images import PixelBatch
 from stylealign.metrics.readers.network import ReaderNetwork
 from stylealign.metrics.readers.targets import Readings, Target, Targets, decide, read_outputs
 from stylealign.tensors import to_float
-from stylealign.weights import DAMAGED, check_weights
+from stylealign.weights import NetworkFolder, build_with
 
-WEIGHTS_FILE: Final = "reader.safetensors"
-CONFIG_FILE: Final = "reader.json"
+FILES: Final = NetworkFolder("reader", "reader.safetensors", "reader.json")
 
 _BATCH_SIZE: Final = 256
-_MAX_CONFIG_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,20 +78,14 @@ class Reader:
 
     def save(self, folder: str | Path) -> None:
         """Write the reader as safetensors and JSON."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        weights = safetensors.torch.save(state)
-        (folder / WEIGHTS_FILE).write_bytes(weights)
-        config = {
+        record = {
             "resolution": self.resolution,
             "width": self.width,
             "schema": {name: spec.model_dump(mode="json") for name, spec in self.schema.items()},
             "targets": {name: target.model_dump() for name, target in self.targets.items()},
             "val_scores": self.val_scores,
-            "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
-        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        FILES.save(Path(folder), self.network, record)
 
     def _forward(self, images: PixelBatch) -> tuple[Tensor, Tensor]:
         if images.shape[1:3] != (self.resolution, self.resolution):
@@ -120,40 +109,20 @@ def load_reader(folder: str | Path) -> Reader:
 
     Raises: CheckpointError if a file is missing, damaged, or does not fit the other.
     """
-    folder = Path(folder)
-    try:
-        text = read_file(folder / CONFIG_FILE, _MAX_CONFIG_BYTES)
-        weights = read_file(folder / WEIGHTS_FILE)
-    except CheckpointError as error:
-        raise CheckpointError(f"cannot open reader {str(folder)!r}: {error}") from error
-    try:
-        config = json.loads(text)
-        sha256 = hashlib.sha256(weights).hexdigest()
-        if sha256 != config["weights_sha256"]:
-            message = f"{WEIGHTS_FILE} in {str(folder)!r} has sha256 {sha256!r}"
-            raise CheckpointError(f"{message}, expected {config['weights_sha256']!r}")
-        schema = {name: LabelSpec.model_validate(s) for name, s in config["schema"].items()}
-        targets = {name: Target.model_validate(t) for name, t in config["targets"].items()}
-        size = {
-            "resolution": config["resolution"],
-            "width": config["width"],
-            "num_outputs": max(target.stop for target in targets.values()),
-        }
-        tensors = safetensors.torch.load(weights)
-        with torch.device("meta"):
-            check_weights(tensors, ReaderNetwork(**size))
-        network = ReaderNetwork(**size)
-        network.load_state_dict(tensors)
+    with FILES.open(Path(folder)) as (record, tensors):
+        schema = {name: LabelSpec.model_validate(s) for name, s in record["schema"].items()}
+        targets = {name: Target.model_validate(t) for name, t in record["targets"].items()}
+        build = partial(
+            ReaderNetwork,
+            resolution=record["resolution"],
+            width=record["width"],
+            num_outputs=max(target.stop for target in targets.values()),
+        )
         return Reader(
-            network=network.eval(),
+            network=build_with(tensors, build),
             schema=schema,
             targets=targets,
-            resolution=config["resolution"],
-            width=config["width"],
-            val_scores=config["val_scores"],
+            resolution=record["resolution"],
+            width=record["width"],
+            val_scores=record["val_scores"],
         )
-    except CheckpointError:
-        raise
-    except DAMAGED as error:
-        message = f"reader {str(folder)!r} is damaged: {describe_error(error)}"
-        raise CheckpointError(f"{message}; fit it again") from error
