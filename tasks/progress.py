@@ -47,7 +47,8 @@ class Bar:
             update_progress_artifact(
                 self.artifact, min(100.0, 100.0 * self.done / max(self.total, 1e-9))
             )
-        if self.progress.disable and now - self.said >= LINE_INTERVAL_SEC:
+        is_due = now - self.said >= LINE_INTERVAL_SEC and self.done < self.total
+        if self.progress.disable and is_due:
             self.said = now
             self._say()
 

@@ -45,7 +45,7 @@ def test_without_a_terminal_lines_say_now_and_then_how_far_it_is(clock):
     bar, written = new_bar(clock, 2.0)
     bar.reach(0.0)
 
-    for kimg in (0.25, 0.5, 0.75, 1.0):
+    for kimg in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0):  # the end has a line of its own
         clock[0] += 20
         bar.reach(kimg)
 
