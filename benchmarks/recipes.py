@@ -35,6 +35,7 @@ from stylealign.metrics.readers import Reader, load_reader
 from stylealign.models import Model
 from stylealign.models.allocator import keep_freed_memory
 from stylealign.recipe import Recipe
+from stylealign.tensors import to_uint8
 from stylealign.training import Training, train
 
 SHARED = ("yaw", "pitch", "smile", "eye_openness", "glasses", "tone")
@@ -71,17 +72,10 @@ def main(
             recipe = Recipe(**(listed["base"] | changes | {"seed": seed}))
             batches = DrawnBatches("cats", listed["num_cats"], recipe.batch_size, seed=2)
             start = fresh(load_model(parent), seed) if listed.get("from_scratch") else None
-            figures = run_recipe(
-                load_model(parent),
-                start,
-                recipe,
-                batches,
-                readers,
-                carrier,
-                path.with_suffix(".png"),
-            )
+            figures = run_recipe(load_model(parent), start, recipe, batches, readers, carrier, path)
             path.write_text(json.dumps({"name": name, **figures}, indent=1) + "\n", "utf-8")
     print_table(out)
+    print_course(out)
 
 
 def cached_reader(domain: Domain, out: Path) -> Reader:
@@ -105,23 +99,56 @@ def run_recipe(
     batches: DrawnBatches,
     readers: tuple[Reader, Reader],
     carrier: Carrier,
-    picture: Path,
+    path: Path,
 ) -> dict[str, Any]:
-    """Fine-tune one child and measure it; without `start` it starts from the parent."""
+    """Fine-tune one child and measure it; without `start` it starts from the parent.
+
+    What was killed goes on from its last snapshot, beside `path`. The child is looked at there.
+    """
     model = copy.deepcopy(parent) if start is None else start
     training = Training(model, parent.generator, recipe)
-    started = time.monotonic()
+    course = Course(path.with_suffix(".course.json"), training, batches)
+    snapshot = path.with_suffix(".safetensors")
     num_ticks = int(np.ceil(recipe.total_kimg / recipe.tick_kimg))
-    for _ in track(train(training, batches), picture.stem, num_ticks):
+    started = time.process_time()
+    for _ in track(
+        train(training, batches, snapshot=snapshot, on_snapshot=course.look), path.stem, num_ticks
+    ):
         pass
-    minutes = (time.monotonic() - started) / 60
-    picture.write_bytes(encode_png(pairs(parent, model)))
+    minutes = (time.process_time() - started) / 60
+    path.with_suffix(".png").write_bytes(encode_png(pairs(parent, model)))
+    for left in snapshot.parent.glob(f"{snapshot.stem}@*"):
+        left.unlink()
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "minutes": minutes,
+        "cpu_minutes": minutes,
         "gap_closed": carrier.gap_closed(model, SHARED, recipe.seed),
         **measure(parent, model, readers),
     }
+
+
+class Course:
+    """How far the child is from cats it was not trained on, and how sure D is, at each snapshot."""
+
+    def __init__(self, path: Path, training: Training, batches: DrawnBatches) -> None:
+        self.path, self.training = path, training
+        self.real = lite2_features(drawn("cats", NUM_SAMPLES, seed=6)[0])
+        self.seen = lite2_features(to_uint8(batches.images))
+        self.rows: dict[str, dict[str, float]] = {}
+        if path.exists():
+            self.rows = json.loads(path.read_text("utf-8"))
+
+    def look(self) -> None:
+        """Measure the child as it stands."""
+        fakes = lite2_features(sample(self.training.G_ema, NUM_SAMPLES, seed=77))
+        last = self.training.history[-1]
+        self.rows[f"{self.training.kimg:g}"] = {
+            "fd_lite2_2k": float(frechet_distance(self.real, fakes)),
+            "fd to the images trained on": float(frechet_distance(self.seen, fakes)),
+            "mean sign": last["d_real_sign"],
+            "augment_p": last.get("augment_p", 0.0),
+        }
+        self.path.write_text(json.dumps(self.rows, indent=1) + "\n", "utf-8")
 
 
 def measure(parent: Model, child: Model, readers: tuple[Reader, Reader]) -> dict[str, Any]:
@@ -162,7 +189,7 @@ def pairs(parent: Model, child: Model) -> np.ndarray:
 def print_table(out: Path) -> None:
     """One Markdown row per recipe, mean ± deviation over its seeds, best agreement last."""
     runs: dict[str, list[dict[str, float]]] = {}
-    for path in sorted(out.glob("*.json")):
+    for path in sorted(set(out.glob("*.json")) - set(out.glob("*.course.json"))):
         run: dict[str, Any] = json.loads(path.read_text("utf-8"))
         runs.setdefault(run["name"], []).append(columns_of(run))
     names = list(dict.fromkeys(name for rows in runs.values() for row in rows for name in row))
@@ -172,6 +199,21 @@ def print_table(out: Path) -> None:
     for recipe, rows in sorted(runs.items(), key=lambda item: spread_of(item[1], "agreement")):
         cells = [cell(rows, name, digits=0 if name.startswith("fd") else 2) for name in names]
         console.print(f"| {recipe} | {len(rows)} | {' | '.join(cells)} |")
+
+
+def print_course(out: Path) -> None:
+    """One Markdown row per snapshot of each run that has several."""
+    console = Console(width=300)
+    for path in sorted(out.glob("*.course.json")):
+        rows: dict[str, dict[str, float]] = json.loads(path.read_text("utf-8"))
+        if len(rows) > 1:
+            names = list(next(iter(rows.values())))
+            console.print(
+                f"| {path.name.removesuffix('.course.json')}: kimg | {' | '.join(names)} |"
+            )
+            console.print("| --- |" + " --- |" * len(names))
+            for kimg, row in rows.items():
+                console.print(f"| {kimg} | {' | '.join(f'{row[name]:.4g}' for name in names)} |")
 
 
 def columns_of(run: dict[str, Any]) -> dict[str, float]:
