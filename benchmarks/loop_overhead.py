@@ -32,6 +32,8 @@ from tasks.records import Record
 from tasks.watching import Watch
 
 NUM_IMAGES = 1000
+LARGE = 256
+"""Pixels of a second data set, for the loader alone."""
 RECIPE = Recipe(
     total_kimg=1.92,
     tick_kimg=0.64,
@@ -66,12 +68,12 @@ class Stopwatch:
             setattr(module, name, usual)
 
 
-def drawn_set(folder: Path) -> ImageDataset:
+def drawn_set(folder: Path, resolution: int) -> ImageDataset:
     """A prepared data set of drawn cats."""
     prepare(
-        ProceduralSource("cats", NUM_IMAGES, seed=1, resolution=CONFIG.resolution),
+        ProceduralSource("cats", NUM_IMAGES, seed=1, resolution=resolution),
         folder,
-        resolution=CONFIG.resolution,
+        resolution=resolution,
         schema=parse_schema(label_schema("cats")),
         fractions={"train": 1.0, "val": 0.0, "test": 0.0},
         seed=0,
@@ -105,7 +107,7 @@ def measure_overhead(dataset: ImageDataset, folder: Path) -> tuple[float, float,
 def measure_loader(dataset: ImageDataset) -> tuple[float, float]:
     """Images per second of CPU time: decoded anew each time, and from memory."""
     rates: list[float] = []
-    for max_cached_bytes in (3 * CONFIG.resolution**2 * NUM_IMAGES // 4, 2**30):
+    for max_cached_bytes in (3 * dataset.resolution**2 * NUM_IMAGES // 2, 2**30):
         batches = TrainingBatches(dataset, 16, seed=0, max_cached_bytes=max_cached_bytes)
         next(batches)
         started = time.process_time()
@@ -120,12 +122,15 @@ def main(threads: Annotated[int, typer.Option(help="CPU threads.")] = 1) -> None
     torch.set_num_threads(threads)
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
-        dataset = drawn_set(Path(folder) / "cats")
-        decoded, cached = measure_loader(dataset)
-        whole, networks, average = measure_overhead(dataset, Path(folder))
+        small = drawn_set(Path(folder) / "small", CONFIG.resolution)
+        whole, networks, average = measure_overhead(small, Path(folder))
+        loaders = [measure_loader(small)]
+        loaders.append(measure_loader(drawn_set(Path(folder) / "large", LARGE)))
     rate = RECIPE.total_kimg * 1000 / whole
-    console.print(f"training  {rate:9.0f} images/s of CPU time")
-    console.print(f"loader    {decoded:9.0f} images/s decoding shards, {cached:.0f} from memory")
+    console.print(f"training  {rate:9.0f} images/s of CPU time at {CONFIG.resolution} pixels")
+    for resolution, (decoded, cached) in zip((CONFIG.resolution, LARGE), loaders, strict=True):
+        rates = f"{decoded:9.0f} images/s decoding shards, {cached:.0f} from memory"
+        console.print(f"loader    {rates}, at {resolution} pixels")
     console.print(f"overhead  {100 * (1 - networks / whole):9.1f} % of the time, of which the")
     console.print(f"          {100 * average / whole:9.1f} % are the weight average")
 

@@ -1,7 +1,10 @@
 """Endless training batches in a reproducible order that can be taken up again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
+from threading import Thread
 from typing import Final
 
 import numpy as np
@@ -15,7 +18,7 @@ from stylealign.errors import DataError
 from stylealign.tensors import to_float
 
 MAX_CACHED_BYTES: Final = 2**30
-"""Decoded images held in memory at once."""
+"""Decoded images held in memory at once, by all processes of a training together."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,28 @@ class _Epoch:
     is_flipped: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Window:
+    """Images that are decoded together, by sorted row."""
+
+    rows: np.ndarray
+    images: np.ndarray
+
+
+_Place = tuple[int, int]
+"""Numbers of a pass and of a window in it."""
+
+
 class TrainingBatches:
     """Iterator over batches of one split that never ends.
 
     Every pass draws each image once in an order of its own, which follows from seed and pass
-    alone; so the state is the number of images drawn so far. A set that fits in
-    `max_cached_bytes` is decoded once. A larger one is decoded in windows of whole shards, in a
-    new order each pass, and shuffled inside each window. With several ranks each takes every
+    alone; so the state is the number of images drawn so far. With several ranks each takes every
     `num_ranks`-th image of a common order.
+
+    A set that fits in `max_cached_bytes` is decoded once. A larger one is decoded in windows of
+    whole shards, half as large, in a new order each pass, and shuffled inside each window. A
+    thread decodes the next window while this one is drawn from; a rank decodes its own images.
     """
 
     def __init__(
@@ -75,8 +92,9 @@ class TrainingBatches:
         self._labels = encode_labels(dataset.labels(split), dataset.schema)
         self._shards = dataset.shard_numbers()[self._positions]
         self._num_drawn = 0
-        self._epoch: _Epoch | None = None
-        self._cached: tuple[tuple[int, int], np.ndarray, np.ndarray] | None = None
+        self._plan = lru_cache(maxsize=2)(self._plan_pass)
+        self._held: tuple[_Place, Future[_Window]] | None = None
+        self._ahead: tuple[_Place, Future[_Window]] | None = None
 
     def __iter__(self) -> "TrainingBatches":
         return self
@@ -127,20 +145,18 @@ class TrainingBatches:
             ids=[self.ids[row] for row in rows],
         )
 
-    def _plan(self, number: int) -> _Epoch:
-        if self._epoch is None or self._epoch.number != number:
-            rng = np.random.default_rng([self.seed, number])
-            order, window = self._shuffle(rng)
-            is_flipped = rng.random(len(order)) < 0.5
-            self._epoch = _Epoch(number, order, window, is_flipped & self.mirror)
-        return self._epoch
+    def _plan_pass(self, number: int) -> _Epoch:
+        rng = np.random.default_rng([self.seed, number])
+        order, window = self._shuffle(rng)
+        is_flipped = rng.random(len(order)) < 0.5
+        return _Epoch(number, order, window, is_flipped & self.mirror)
 
     def _shuffle(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         num_images = len(self.ids)
         capacity = max(1, self.max_cached_bytes // (3 * self.dataset.resolution**2))
         if num_images <= capacity:
             return rng.permutation(num_images), np.zeros(num_images, np.int64)
-        orders = [rng.permutation(members) for members in self._windows(rng, capacity)]
+        orders = [rng.permutation(members) for members in self._windows(rng, capacity // 2)]
         window = np.repeat(np.arange(len(orders)), [len(order) for order in orders])
         return np.concatenate(orders), window
 
@@ -157,18 +173,48 @@ class TrainingBatches:
 
     def _pixels(self, epoch: _Epoch, places: np.ndarray) -> list[np.ndarray]:
         pieces: list[np.ndarray] = []
-        for window in np.unique(epoch.window[places]):
-            rows = epoch.order[places[epoch.window[places] == window]]
-            members, images = self._decoded(epoch, int(window))
-            pieces.append(images[np.searchsorted(members, rows)])
+        for number in np.unique(epoch.window[places]):
+            rows = epoch.order[places[epoch.window[places] == number]]
+            window = self._window(epoch, int(number))
+            pieces.append(window.images[np.searchsorted(window.rows, rows)])
         return pieces
 
-    def _decoded(self, epoch: _Epoch, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sorted rows of a window and their images, decoded once while the window lasts."""
-        is_only = epoch.window[-1] == 0
-        key = (-1 if is_only else epoch.number, window)
-        if self._cached is None or self._cached[0] != key:
-            members = np.sort(epoch.order[epoch.window == window])
-            self._cached = None  # free the old window before the new one is decoded
-            self._cached = (key, members, self.dataset.images(self._positions[members]))
-        return self._cached[1], self._cached[2]
+    def _window(self, epoch: _Epoch, number: int) -> _Window:
+        """What was decoded meanwhile, or is now; the next one of several is begun."""
+        num_windows = int(epoch.window[-1]) + 1
+        place = (epoch.number, number) if num_windows > 1 else (0, 0)  # the same in every pass
+        if self._held is None or self._held[0] != place:
+            self._held = None  # free it before the next one is whole
+            self._held, self._ahead = self._ahead, None
+            if self._held is None or self._held[0] != place:
+                self._held = place, _in_background(lambda: self._decode(*place))
+            self._held[1].result()  # before one more is begun: two are in memory, not three
+            if num_windows > 1:
+                is_last = number == num_windows - 1
+                after = (epoch.number + 1, 0) if is_last else (epoch.number, number + 1)
+                self._ahead = after, _in_background(lambda: self._decode(*after))
+        return self._held[1].result()
+
+    def _decode(self, number: int, window: int) -> _Window:
+        """Of a window its images of this rank, or all where it is the whole set."""
+        epoch = self._plan(number)
+        places = np.flatnonzero(epoch.window == window)
+        if epoch.window[-1] > 0:
+            draws = number * len(self.ids) + places
+            places = places[draws % self.num_ranks == self.rank]
+        rows = np.sort(epoch.order[places])
+        return _Window(rows, self.dataset.images(self._positions[rows]))
+
+
+def _in_background(work: Callable[[], _Window]) -> Future[_Window]:
+    """Begin in a thread that no exit waits for; what goes wrong is raised where it is needed."""
+    future: Future[_Window] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again by `result`
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future

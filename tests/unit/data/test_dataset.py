@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from stylealign.data.manifest import Manifest
 from stylealign.data.shards import read_shard
 from stylealign.data.sources import open_source
 from stylealign.errors import DataError
-from stylealign.images import encode_png
+from stylealign.images import PixelBatch, encode_png
 from stylealign.tensors import to_float
 
 
@@ -197,6 +198,65 @@ def test_ranks_share_one_order(dataset: ImageDataset) -> None:
 
     assert ranks[0].ids == whole.ids[0::2]
     assert ranks[1].ids == whole.ids[1::2]
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Positions that data sets are asked to decode, call by call."""
+    calls: list[list[int]] = []
+    usual = ImageDataset.images
+
+    def images(dataset: ImageDataset, positions: np.ndarray) -> PixelBatch:
+        calls.append(positions.tolist())
+        return usual(dataset, positions)
+
+    monkeypatch.setattr(ImageDataset, "images", images)
+    return calls
+
+
+HALF_IN_MEMORY = 16 * 16 * 3 * 12
+
+
+def test_the_next_window_is_decoded_meanwhile(
+    dataset: ImageDataset, decoded: list[list[int]]
+) -> None:
+    batches = TrainingBatches(dataset, 1, seed=0, max_cached_bytes=HALF_IN_MEMORY)
+
+    drawn = next(batches).ids
+    deadline = time.monotonic() + 60
+    while len(decoded) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    now, ahead = decoded
+    assert dataset.positions(drawn)[0] in now
+    assert not set(now) & set(ahead)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_decodes_its_own_images_alone(
+    rank: int, dataset: ImageDataset, decoded: list[list[int]]
+) -> None:
+    settings: dict[str, Any] = {"rank": rank, "num_ranks": 2, "max_cached_bytes": HALF_IN_MEMORY}
+    batches = TrainingBatches(dataset, 1, seed=0, **settings)
+    num_images = len(batches.ids)
+
+    drawn = [next(batches).ids[0] for _ in range(num_images // 2)]
+
+    own = [place for places in decoded for place in places]
+    assert len(drawn) == len(set(drawn))
+    assert set(dataset.positions(drawn)) <= set(own)
+    assert len(own) < 0.8 * num_images  # its half, and what is begun of the next pass
+
+
+def test_a_shard_that_is_lost_meanwhile_is_named(dataset: ImageDataset) -> None:
+    batches = TrainingBatches(dataset, 1, seed=0, max_cached_bytes=HALF_IN_MEMORY)
+    next(batches)
+    for record in dataset.manifest.shards:
+        (Path(str(dataset.folder)) / record.file).unlink()
+
+    with pytest.raises(DataError, match="shard"):
+        for _ in range(2 * len(batches.ids)):
+            next(batches)
 
 
 def test_a_state_of_another_seed_is_refused(dataset: ImageDataset) -> None:
