@@ -98,7 +98,7 @@ def measure_overhead(dataset: ImageDataset, folder: Path) -> tuple[float, float,
         with networks.watch(loop, "train_step"), average.watch(steps, "update_ema"):
             started = time.process_time()
             for tick in train(training, batches, snapshot=folder / "run.safetensors"):
-                watch.follow(tick, lambda _: None, lambda _: None)
+                watch.follow(tick, lambda _: None)
             watch.finish()
             whole = time.process_time() - started
     return whole, networks.seconds - average.seconds, average.seconds

@@ -209,10 +209,11 @@ def follow_training(
             snapshot=run.snapshot,
             on_snapshot=on_snapshot,
             should_stop=stop,
+            on_step=bar.reach,
         )
         for tick in ticks:
             bar.describe(f"train {run.name}, {tick.images_per_sec:.0f} images/s")
-            watch.follow(tick, bar.reach, warn)
+            watch.follow(tick, warn)
     if training.rollbacks:
         record.tag(rollbacks=json.dumps(training.rollbacks))
     if training.kimg < total:

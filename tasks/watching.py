@@ -24,7 +24,7 @@ MAX_TAG_CHARS = 5000
 
 
 class Watch:
-    """Follows one training: its bar, its MLflow run, and its pictures.
+    """Follows one training: its MLflow run, and its pictures.
 
     A picture has the parent's drawings above the child's of the same codes. They lie beside the
     snapshots until the end, so that the film of a resumed run is whole.
@@ -42,9 +42,7 @@ class Watch:
         classes = training.classes
         self._c = None if classes is None else classes.draw(NUM_COLUMNS, rng).to(device)
 
-    def follow(
-        self, tick: Tick, advance: Callable[[float], None], say: Callable[[str], object]
-    ) -> None:
+    def follow(self, tick: Tick, say: Callable[[str], object]) -> None:
         """Log a tick at the image it ended with, and draw a picture where one is due."""
         numbers = {f"loss.{name}": value for name, value in tick.losses.items()}
         numbers |= {f"health.{name}": value for name, value in tick.figures.items()}
@@ -59,7 +57,6 @@ class Watch:
         if self.num_ticks % self.training.recipe.picture_ticks == 0 or is_last:
             self.draw()
         self.num_ticks += 1
-        advance(tick.kimg)
 
     @torch.no_grad()
     def draw(self) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from stylealign.errors import DivergenceError
-from stylealign.training.snapshot import SnapshotFiles
+from stylealign.training.snapshot import DamagedSnapshotError, SnapshotFiles, kimg_of
 from stylealign.training.state import Batches, Training
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
@@ -30,6 +30,7 @@ class Fallback:
             end = recipe.total_kimg + recipe.batch_size / 1000
             self.files = SnapshotFiles(Path(snapshot), before=end)
         self._good: State = training.state(batches)
+        self._damaged: list[DamagedSnapshotError] = []
         if self.files is not None:
             self._resume(self.files)
 
@@ -56,7 +57,8 @@ class Fallback:
                 f"{reason} by {training.kimg:.3f} kimg, after {len(past)} of at most {limit} "
                 "returns to a good state with lower rates: lower g_lr and d_lr, or raise r1_gamma"
             )
-            raise DivergenceError(message)
+            before = [f"{event['reason']} by {event['at_kimg']:.3f} kimg" for event in past]
+            raise DivergenceError("; before that ".join([message, *before]))
         event = {"at_kimg": training.kimg, "reason": reason}
         training.restore(*self._good, self.batches)
         training.rollbacks = [*past, event | {"to_kimg": training.kimg}]
@@ -70,19 +72,36 @@ class Fallback:
         self.keep()
 
     def _resume(self, files: SnapshotFiles) -> None:
-        """Take the newest good state and go on from it, or from where a later stop left the run."""
-        regular, found = files.regular(), files.all()
-        while regular and not self._load(files, regular[-1]):
-            regular.pop()
-        if regular:
+        """Take the newest good state and go on from it, or from where a later stop left the run.
+
+        A damaged file is passed over, and lies there until the run writes another in its place.
+
+        Raises: DamagedSnapshotError if all that there is is damaged.
+        """
+        regular = files.regular()
+        good = next((path for path in reversed(regular) if self._load(files, path)), None)
+        if good is not None:
             self._good = self.training.state(self.batches)
-        is_behind = bool(found) and found[-1] not in regular
-        if not (is_behind and self._load(files, found[-1])):
+        since = 0.0 if good is None else kimg_of(good)
+        stops = [path for path in files.all() if path not in regular and kimg_of(path) > since]
+        is_behind = any(self._load(files, path) for path in reversed(stops))
+        if not is_behind:
             self.training.restore(*self._good, self.batches)
+        if self._damaged and good is None and not is_behind:
+            raise self._damaged[0]
+        where = f"the run goes on from {self.training.kimg:.3f} kimg"
+        self.training.notes.extend(f"{error.what}: {where}" for error in self._damaged)
 
     def _load(self, files: SnapshotFiles, path: Path) -> bool:
-        """Whether all is there that the state needs: a longer run may have given up contenders."""
-        self.training.load(path, self.batches)
+        """Whether the file is whole, and all is there that its state needs.
+
+        A longer run may have given up contenders.
+        """
+        try:
+            self.training.load(path, self.batches)
+        except DamagedSnapshotError as error:
+            self._damaged.append(error)
+            return False
         return all(files.at(kimg).exists() for kimg in self.training.contenders)
 
     def _write(self, *, is_stop: bool = False) -> None:

@@ -44,6 +44,7 @@ def train(
     snapshot: str | Path | None = None,
     on_snapshot: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
+    on_step: Callable[[float], None] = lambda _: None,
 ) -> Iterator[Tick]:
     """Train until `recipe.total_kimg`, yielding a Tick every `recipe.tick_kimg`.
 
@@ -53,7 +54,8 @@ def train(
     one thread count. `on_snapshot` is called just before a regular snapshot, to measure the model:
     what it notes in `training.standings` and `training.contenders` is part of it; the others of
     several processes wait. `should_stop` is asked at each tick: if so, the state is written and the
-    iterator ends early, at a `training.kimg` below the total.
+    iterator ends early, at a `training.kimg` below the total. `on_step` hears the kimg after each
+    step, for a bar that moves within ticks.
 
     A tick whose numbers are not finite, or whose samples or logits have collapsed, is undone: the
     run goes back to the last regular snapshot, with lower learning rates.
@@ -70,7 +72,7 @@ def train(
     while training.kimg < recipe.total_kimg:
         since, start_nimg = time.monotonic(), training.nimg
         next_snapshot = next_multiple(training.kimg, recipe.snapshot_kimg)
-        losses, figures = _train_to_tick(training, batches, device)
+        losses, figures = _train_to_tick(training, batches, device, on_step)
         reason = find_divergence(training, losses | figures)
         if reason:
             fallback.fall_back(reason)
@@ -91,7 +93,10 @@ def train(
 
 
 def _train_to_tick(
-    training: Training, batches: Batches, device: torch.device
+    training: Training,
+    batches: Batches,
+    device: torch.device,
+    on_step: Callable[[float], None],
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Means of the losses up to the next tick, and the figures of health at it."""
     recipe, window = training.recipe, Window()
@@ -104,6 +109,7 @@ def _train_to_tick(
         window.add(training, real, c)
         for name, value in train_step(training, real, c).items():
             pending[name].append(value)
+        on_step(training.kimg)
     newest = window.close(training)
     means = [torch.stack(values).mean().to(device) for values in pending.values()]
     averaged = training.split.average_all(means)

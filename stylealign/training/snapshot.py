@@ -103,10 +103,20 @@ def save_state(path: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) 
         temporary.unlink(missing_ok=True)
 
 
+class DamagedSnapshotError(CheckpointError):
+    """A snapshot that is not what was written; `what` leaves out what to do."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.what = f"{str(path)!r} is not a whole training snapshot ({reason})"
+        advice = "delete it, then the run goes on from the one before, or from the start"
+        super().__init__(f"{self.what}; {advice}")
+
+
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_state` wrote.
 
-    Raises: CheckpointError if the file is truncated, changed, or not a training snapshot.
+    Raises: DamagedSnapshotError if the file is truncated or changed; CheckpointError if it cannot
+        be read, or is of an earlier version.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -114,11 +124,14 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, numbers = load_file(path), json.loads(metadata["numbers"])
         is_whole = numbers.pop("sha256") == digest(tensors, numbers)
     except KeyError as error:
-        raise CheckpointError(unusable(path, f"it lacks {error}")) from error
-    except (SafetensorError, ValueError, TypeError, RecursionError, OSError) as error:
-        raise CheckpointError(unusable(path, str(error))) from error
+        message = f"{str(path)!r} lacks {error}, it is of another version; delete it to restart"
+        raise CheckpointError(message) from error
+    except OSError as error:
+        raise CheckpointError(f"snapshot {str(path)!r} cannot be read: {error}") from error
+    except (SafetensorError, ValueError, TypeError, RecursionError) as error:
+        raise DamagedSnapshotError(path, str(error)) from error
     if not is_whole:
-        raise CheckpointError(unusable(path, "its sha256 is not that of what was written"))
+        raise DamagedSnapshotError(path, "its sha256 is not that of what was written")
     return tensors, numbers
 
 
@@ -132,14 +145,6 @@ def digest(tensors: dict[str, Tensor], numbers: dict[str, Any]) -> str:
         state.update(name.encode())
         state.update(tensors[name].reshape(-1).numpy().data)
     return state.hexdigest()
-
-
-def unusable(path: Path, reason: str) -> str:
-    """What is said of a file that no run goes on from."""
-    return (
-        f"{str(path)!r} is not a whole training snapshot ({reason}); delete it, then the run "
-        "goes on from the one before, or from the start"
-    )
 
 
 def recipe_changes(saved: dict[str, Any], recipe: Recipe) -> list[str]:

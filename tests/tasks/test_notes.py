@@ -86,7 +86,7 @@ def test_every_note_of_a_run_stays_with_its_record(run, tmp_path):
     watch = Watch(run.training, tmp_path / "state.safetensors", record)
 
     for tick in train(run.training, run.batches):
-        watch.follow(tick, lambda _: None, said.append)
+        watch.follow(tick, said.append)
         run.training.notes.append(f"something at {tick.kimg:g}")
 
     kept = record.tags["adaptation"].splitlines()

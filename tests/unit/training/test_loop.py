@@ -12,7 +12,7 @@ from stylealign.models import Model, ModelConfig
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.loop import Tick
-from stylealign.training.snapshot import SnapshotFiles, load_state, save_state
+from stylealign.training.snapshot import SnapshotFiles, kimg_of, load_state, save_state
 
 CONFIG = ModelConfig(
     resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8}, noise=True
@@ -90,6 +90,14 @@ def test_a_resumed_run_is_bit_identical_to_an_undisturbed_one(changes, tmp_path)
     assert resumed.ada == undisturbed.ada
 
 
+def test_every_step_says_how_far_the_run_is():
+    heard: list[float] = []
+
+    list(train(Training(new_model(), None, recipe()), _Noise(), on_step=heard.append))
+
+    assert heard == pytest.approx([0.004 * step for step in range(1, 17)])
+
+
 def test_the_place_of_a_snapshot_may_be_given_as_text(tmp_path):
     place = str(tmp_path / "state.safetensors")
     begun = Training(new_model(), None, recipe(total_kimg=0.016))
@@ -154,13 +162,72 @@ def test_a_snapshot_of_another_recipe_is_refused_by_field(tmp_path):
         run(Training(new_model(), None, recipe(g_lr=0.5)), path)
 
 
-def test_a_truncated_snapshot_is_refused(tmp_path):
-    run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
-    newest = SnapshotFiles(tmp_path / "state.safetensors").all()[-1]
-    newest.write_bytes(newest.read_bytes()[:-100])
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
 
-    with pytest.raises(CheckpointError, match="not a whole training snapshot"):
-        run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
+
+def change_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (truncate, "while deserializing"),
+        (change_a_bit, "its sha256 is not that of what was written"),
+    ],
+)
+
+
+@DAMAGE
+def test_a_damaged_snapshot_is_passed_over_for_the_one_before(damage, reason, tmp_path):
+    undisturbed = Training(new_model(), None, recipe())
+    run(undisturbed)
+    base = tmp_path / "state.safetensors"
+    run(Training(new_model(), None, recipe()), base)
+    last, newest = SnapshotFiles(base).all()[-2:]
+    damage(newest)
+
+    resumed = Training(new_model(), None, recipe())
+    ticks = run(resumed, base)
+
+    note = ticks[0].notes[0]
+    assert newest.name in note
+    assert reason in note
+    assert note.endswith(f"the run goes on from {kimg_of(last):.3f} kimg")
+    assert resumed.history == undisturbed.history
+    expected = all_tensors(undisturbed)
+    assert all(torch.equal(value, expected[name]) for name, value in all_tensors(resumed).items())
+    load_state(newest)  # written anew
+
+
+@DAMAGE
+def test_a_stop_that_is_damaged_is_passed_over(damage, reason, tmp_path):
+    base = tmp_path / "state.safetensors"
+    answers = iter((False, False, True))
+    begun = Training(new_model(), None, recipe())
+    list(train(begun, _Noise(), snapshot=base, should_stop=lambda: next(answers)))
+    regular, stop = SnapshotFiles(base).all()
+    damage(stop)
+
+    note = run(Training(new_model(), None, recipe()), base)[0].notes[0]
+
+    assert stop.name in note
+    assert reason in note
+    assert note.endswith(f"the run goes on from {kimg_of(regular):.3f} kimg")
+
+
+@DAMAGE
+def test_a_run_with_damaged_snapshots_alone_is_refused(damage, reason, tmp_path):
+    base = tmp_path / "state.safetensors"
+    run(Training(new_model(), None, recipe()), base)
+    for path in SnapshotFiles(base).all():
+        damage(path)
+
+    with pytest.raises(CheckpointError, match=f"{reason}.*delete it"):
+        run(Training(new_model(), None, recipe()), base)
 
 
 @pytest.mark.parametrize("field", ["recipe", "ada", "history", "rollbacks", "nimg", "batches"])
@@ -173,17 +240,6 @@ def test_a_snapshot_with_a_number_in_a_wrong_place_is_refused(field, tmp_path):
 
     with pytest.raises(CheckpointError, match="cannot be continued"):
         run(Training(new_model(), None, recipe()), base)
-
-
-def test_a_snapshot_with_a_changed_bit_is_refused(tmp_path):
-    run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
-    newest = SnapshotFiles(tmp_path / "state.safetensors").all()[-1]
-    content = bytearray(newest.read_bytes())
-    content[-100] ^= 1
-    newest.write_bytes(content)
-
-    with pytest.raises(CheckpointError, match="its sha256 is not that of what was written"):
-        run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
 
 
 def test_files_that_are_only_called_like_snapshots_are_none(tmp_path):
