@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stylealign.models.export import export_generator
     from stylealign.morphing import morph
     from stylealign.recipe import Recipe
+    from stylealign.standings import Standings
     from stylealign.training import Training, train
     from stylealign.translation import translate
 
@@ -24,6 +25,7 @@ __all__ = [
     "Model",
     "ModelConfig",
     "Recipe",
+    "Standings",
     "Training",
     "TrainingBatches",
     "export_generator",
@@ -43,6 +45,7 @@ _HOMES = {
     "Model": "stylealign.models",
     "ModelConfig": "stylealign.models",
     "Recipe": "stylealign.recipe",
+    "Standings": "stylealign.standings",
     "Training": "stylealign.training",
     "TrainingBatches": "stylealign.data.batches",
     "export_generator": "stylealign.models.export",

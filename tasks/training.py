@@ -26,6 +26,7 @@ from stylealign.params import (
     TrainParentParams,
 )
 from stylealign.recipe import Recipe
+from stylealign.standings import Standings
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
 from stylealign.training.snapshot import FREE_FIELDS, SnapshotFiles
@@ -37,10 +38,10 @@ from tasks.progress import progress
 from tasks.readings import ChildReadings
 from tasks.records import Record
 from tasks.saying import tell, warn
-from tasks.standings import STANDINGS_FILE, Standings
 from tasks.watching import PICTURES, Watch
 
 HISTORY_FILE = "history.json"
+STANDINGS_FILE = "standings.json"
 KEY_DIGITS = 16
 """Length of what stands for everything that a training depends on in the names of its snapshots."""
 CHANNELS = 3
@@ -80,7 +81,12 @@ def fine_tune(
         run = child_run(child, parent_folder, images, section, standing, device, split)
         parent = load_model(parent_folder, own_device(device))
         standings = Standings(
-            run.training, parent, run.batches.dataset, section, standing, feature_folder()
+            run.training,
+            parent,
+            run.batches.dataset,
+            standing,
+            choose=section.choose,
+            features=feature_folder(),
         )
         readings = ChildReadings(run.training, parent, sets, analyze, reader_folder(), warn)
 
@@ -113,21 +119,12 @@ def child_run(
 
     Raises: DataError, CheckpointError or ParamsError if model, images and recipe do not fit.
     """
-    place, recipe = own_device(device), section.recipe
-    parent, model = load_model(parent_folder, place), load_model(parent_folder, place)
+    recipe = section.recipe
+    parent = load_model(parent_folder, own_device(device))
     dataset = open_images(images)
-    require_images(dataset, model.config)
-    classes = classes_of(dataset, recipe)
-    model.config = model.config.model_copy(
-        update={
-            "domain": child,
-            "class_shares": class_shares(dataset, recipe),
-            "parent_id": parent.config.id,
-            "root_id": parent.config.root_id or parent.config.id,
-            "lineage": "trained",
-            "data_hash": dataset.content_hash,
-        }
-    )
+    require_images(dataset, parent.config)
+    classes, shares = classes_of(dataset, recipe), class_shares(dataset, recipe)
+    model = parent.new_child(child, data_hash=dataset.content_hash, class_shares=shares)
     training = Training(model, parent.generator, recipe, split=split, classes=classes)
     settings = section.model_dump(mode="json", exclude={"recipe"}), standing.model_dump(mode="json")
     key = snapshot_key(recipe, parent.config.id, dataset.content_hash, *settings)
@@ -159,7 +156,6 @@ def parent_run(
         resolution=dataset.resolution,
         domain=params.dataset,
         data_hash=dataset.content_hash,
-        kimg=params.recipe.total_kimg,
     )
     torch.manual_seed(params.recipe.seed)
     model = Model.new(config).to(own_device(device))

@@ -1,9 +1,11 @@
 """A model: the networks of one domain with the record of what they are."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
 
+from stylealign.errors import LineageError
 from stylealign.models.config import ModelConfig
 from stylealign.models.discriminator import Discriminator
 from stylealign.models.generator import Generator
@@ -29,6 +31,30 @@ class Model:
         generator = Generator(config)
         generator.load_state_dict(raw_generator.state_dict())
         return cls(generator, config, Discriminator(config), raw_generator)
+
+    def new_child(
+        self, domain: str, *, data_hash: str = "", class_shares: tuple[float, ...] = ()
+    ) -> "Model":
+        """A copy that is on record as this model's child: where its fine-tuning starts.
+
+        Raises: LineageError if this model has no id yet, by which its child could name it.
+        """
+        if not self.config.id:
+            message = "a model without id has no children; save it first, which gives it one"
+            raise LineageError(message)
+        child = copy.deepcopy(self)
+        child.config = self.config.model_copy(
+            update={
+                "domain": domain,
+                "parent_id": self.config.id,
+                "root_id": self.config.root_id or self.config.id,
+                "lineage": "trained",
+                "kimg": 0.0,
+                "data_hash": data_hash,
+                "class_shares": class_shares,
+            }
+        )
+        return child
 
     def to(self, device: str | torch.device) -> "Model":
         """Move all networks to a device, in place; returns the model itself."""

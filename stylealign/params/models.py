@@ -76,17 +76,17 @@ class TrainChildParams(Section):
 class StandingParams(Section):
     """Where a child stands at each snapshot, and by what rule one of them is kept."""
 
-    num_codes: int = Field(ge=3)
+    num_codes: int = Field(default=250, ge=3)
     """Fixed codes that parent and child draw, and real images they are held against at most."""
-    num_looked_at: Count
+    num_looked_at: Count = 32
     """The first so many codes, whose perceptual change is measured by component group too."""
-    feature_resolution: int = Field(ge=32)
+    feature_resolution: int = Field(default=64, ge=32)
     """Side in pixels at which the extractor sees every image."""
-    tolerance: float = Field(ge=0)
+    tolerance: float = Field(default=0.1, ge=0)
     """Share by which a snapshot's Fréchet distance may exceed the best one's."""
-    margin: float = Field(ge=0)
+    margin: float = Field(default=0.02, ge=0)
     """Likeness by which a snapshot must exceed the last one's to be taken in its place."""
-    seed: Seed
+    seed: Seed = 0
 
 
 class InvertParams(Section):

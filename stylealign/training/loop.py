@@ -42,7 +42,7 @@ def train(
     batches: Batches,
     *,
     snapshot: str | Path | None = None,
-    on_snapshot: Callable[[], None] = lambda: None,
+    on_snapshot: Callable[[], object] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
     on_step: Callable[[float], None] = lambda _: None,
 ) -> Iterator[Tick]:
@@ -78,6 +78,7 @@ def train(
             fallback.fall_back(reason)
             continue
         times = {"rollbacks": float(len(training.rollbacks))} if training.rollbacks else {}
+        training.note_kimg()
         training.history.append({"kimg": training.kimg, **losses, **figures, **times})
         is_done = training.kimg >= recipe.total_kimg
         if is_done or training.kimg >= next_snapshot:

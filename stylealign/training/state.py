@@ -164,6 +164,10 @@ class Training:
         """Thousands of real images shown so far."""
         return self.nimg / 1000
 
+    def note_kimg(self) -> None:
+        """Put on the model's record how long it has been trained."""
+        self.model.config = self.model.config.model_copy(update={"kimg": self.kimg})
+
     def lower_precision(self) -> AbstractContextManager[object]:
         """Where the networks run in the recipe's precision; second derivatives stay outside.
 

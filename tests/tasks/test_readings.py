@@ -21,6 +21,7 @@ from stylealign.metrics.coverage import measure_coverage
 from stylealign.models import Model, ModelConfig
 from stylealign.params import AnalyzeParams, StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
+from stylealign.standings import Standings
 from stylealign.training import train
 from stylealign.training.split import Split
 from tasks import readers, readings
@@ -28,8 +29,7 @@ from tasks.layout import LabelledSets, feature_folder
 from tasks.readers import domain_reader
 from tasks.readings import ChildReadings, Seen
 from tasks.samples import draw_samples
-from tasks.standings import STANDINGS_FILE, Standings
-from tasks.training import Run, child_run, finish_training
+from tasks.training import STANDINGS_FILE, Run, child_run, finish_training
 
 CONFIG = ModelConfig(
     resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8, 16: 8, 32: 8},
@@ -126,7 +126,7 @@ def begin(made, tmp_path, monkeypatch) -> Begin:
             save_model(Model.new(config), source)
         run = child_run("cats", source, made / "cats", section, STANDING, "cpu", Split())
         parent, dataset = load_model(source), run.batches.dataset
-        standings = Standings(run.training, parent, dataset, section, STANDING, feature_folder())
+        standings = Standings(run.training, parent, dataset, STANDING, features=feature_folder())
         params, said = ANALYZE.model_copy(update=changes), list[str]()
         read = ChildReadings(run.training, parent, sets, params, cache, said.append)
         return Course(run, standings, read, said)

@@ -10,16 +10,18 @@ import torch
 from torch import Tensor
 
 from stylealign.checkpoints import load_model, save_model
+from stylealign.data.batches import TrainingBatches
+from stylealign.data.dataset import open_dataset
 from stylealign.errors import CheckpointError, DataError
 from stylealign.models import Model, ModelConfig
 from stylealign.params import StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
-from stylealign.training import train
+from stylealign.standings import Standings
+from stylealign.training import Training, train
 from stylealign.training.snapshot import SnapshotFiles
 from stylealign.training.split import Split
 from tasks.layout import feature_folder
-from tasks.standings import STANDINGS_FILE, Standings
-from tasks.training import Run, child_run, finish_training
+from tasks.training import STANDINGS_FILE, Run, child_run, finish_training
 
 CONFIG = ModelConfig(
     resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8, 16: 8, 32: 8},
@@ -72,7 +74,10 @@ def begin(made, tmp_path, monkeypatch) -> Callable[..., Begun]:
             save_model(Model.new(config), source)
         run = child_run("cats", source, made / "cats", section, params, "cpu", Split())
         parent, dataset = load_model(source), run.batches.dataset
-        return run, Standings(run.training, parent, dataset, section, params, feature_folder())
+        standings = Standings(
+            run.training, parent, dataset, params, choose=section.choose, features=feature_folder()
+        )
+        return run, standings
 
     return new
 
@@ -147,6 +152,25 @@ def test_a_killed_training_ends_in_the_bytes_of_an_undisturbed_one(begin, num_ti
     assert expected.keys() == {
         "model.safetensors", "config.json", "history.json", "standings.json",
     }  # fmt: skip
+
+
+def test_a_child_trained_without_the_pipeline_is_the_same(begin, made):
+    course = begin()
+    follow(*course)
+    files = end(*course)
+
+    parent, dataset = load_model(made / "parent"), open_dataset(made / "cats")
+    child = parent.new_child("cats", data_hash=dataset.content_hash)
+    training = Training(child, parent.generator, RECIPE)
+    batches = TrainingBatches(dataset, RECIPE.batch_size, seed=RECIPE.seed)
+    standings = Standings(training, parent, dataset, LIKENESS_ALONE)
+    for _ in train(training, batches, snapshot="run.safetensors", on_snapshot=standings.measure):
+        pass
+    standings.keep("run.safetensors")
+
+    save_model(child, "child")
+    own = {path.name: path.read_bytes() for path in Path("child").iterdir()}
+    assert own == {name: files[name] for name in own}
 
 
 def test_a_training_that_keeps_the_last_is_the_one_that_nobody_measured(begin):

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from stylealign.checkpoints import is_related, require_related, save_model, weight_distance
+from stylealign.checkpoints import (
+    is_related,
+    load_model,
+    require_related,
+    save_model,
+    weight_distance,
+)
 from stylealign.checkpoints.lineage import RELATED_DISTANCE, find_relation
 from stylealign.errors import LineageError
 from stylealign.models import Latents, Model, ModelConfig
@@ -42,6 +48,25 @@ def family(tmp_path):
     sibling = save_model(small_model(2, parent=parent), tmp_path / "sibling")
     stranger = save_model(small_model(3), tmp_path / "stranger")
     return parent, child, sibling, stranger
+
+
+def test_a_new_child_starts_from_its_parents_weights_and_names_it(family, tmp_path):
+    _, config, *_ = family
+    grandparent, parent = (load_model(tmp_path / name) for name in ("parent", "child"))
+
+    child = parent.new_child("cats", data_hash="abc")
+
+    assert (child.config.domain, child.config.data_hash) == ("cats", "abc")
+    assert (child.config.parent_id, child.config.root_id) == (config.id, grandparent.config.id)
+    for name, weight in child.generator.state_dict().items():
+        own = parent.generator.state_dict()[name]
+        assert torch.equal(weight, own)
+        assert weight.data_ptr() != own.data_ptr()
+
+
+def test_a_model_without_id_has_no_children():
+    with pytest.raises(LineageError, match="save it first"):
+        small_model(0).new_child("cats")
 
 
 def test_parent_child_and_siblings_are_related_either_way_round(family):

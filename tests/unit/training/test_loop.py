@@ -98,6 +98,14 @@ def test_every_step_says_how_far_the_run_is():
     assert heard == pytest.approx([0.004 * step for step in range(1, 17)])
 
 
+def test_the_models_record_says_how_long_it_was_trained():
+    training = Training(new_model(), None, recipe())
+
+    assert [training.model.config.kimg for _ in train(training, _Noise())] == [
+        0.016, 0.032, 0.048, 0.064,
+    ]  # fmt: skip
+
+
 def test_the_place_of_a_snapshot_may_be_given_as_text(tmp_path):
     place = str(tmp_path / "state.safetensors")
     begun = Training(new_model(), None, recipe(total_kimg=0.016))

@@ -3,20 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from stylealign.alignment.standing import FixedCodes, Rule, Standing
 from stylealign.data.dataset import ImageDataset
-from stylealign.metrics.cached_features import cached_features
-from stylealign.metrics.features import load_extractor
+from stylealign.metrics.cached_features import BATCH_SIZE, cached_features
+from stylealign.metrics.features import collect_features, load_extractor
 from stylealign.models import Model
-from stylealign.params import StandingParams, TrainChildParams
+from stylealign.params import StandingParams
 from stylealign.training import Training
 from stylealign.training.snapshot import SnapshotFiles, load_state
 
-STANDINGS_FILE = "standings.json"
 EXTRACTOR = "lite2"
 
 
@@ -24,7 +23,11 @@ class Standings:
     """Measures a child in training, and keeps the snapshot that the rule takes.
 
     What it measures lies in the training's own state, so a run that goes on, or falls back, has
-    what belongs to the kimg it is at. It draws nothing from the rng of the training.
+    what belongs to the kimg it is at. It draws nothing from the rng of the training. Features of
+    the real images are kept in the folder `features`, if one is given. With `choose` "last" the
+    last snapshot becomes the child, whatever the rule says.
+
+    Raises: DataError if the training split has fewer than two images.
     """
 
     def __init__(
@@ -32,20 +35,26 @@ class Standings:
         training: Training,
         parent: Model,
         dataset: ImageDataset,
-        section: TrainChildParams,
-        params: StandingParams,
-        features: Path,
+        params: StandingParams | None = None,
+        *,
+        choose: Literal["rule", "last"] = "rule",
+        features: Path | None = None,
     ) -> None:
-        self.training, self.section, self.params = training, section, params
+        params = params or StandingParams()
+        self.training, self.choose, self.params = training, choose, params
         self.rule = Rule(tolerance=params.tolerance, margin=params.margin)
         ids = dataset.ids("train")
         picks = np.random.default_rng(params.seed).permutation(len(ids))[: params.num_codes]
         chosen, device = [ids[pick] for pick in sorted(picks)], str(parent.generator.w_avg.device)
         extractor = load_extractor(EXTRACTOR, resolution=params.feature_resolution)
+        if features is None:
+            real = collect_features(dataset.batches(chosen, BATCH_SIZE), extractor, device=device)
+        else:
+            real = cached_features(dataset, chosen, extractor, features, device=device)
         classes, num = training.classes, params.num_codes
         self.codes = FixedCodes(
             parent,
-            cached_features(dataset, chosen, extractor, features, device=device),
+            real,
             extractor,
             num_codes=num,
             num_looked_at=params.num_looked_at,
@@ -64,19 +73,19 @@ class Standings:
         training = self.training
         standing = self.codes.measure(training.model, training.kimg, with_groups=True)
         training.standings = [*training.standings, asdict(standing)]
-        if self.section.choose == "rule":
+        if self.choose == "rule":
             training.contenders = [one.kimg for one in self.rule.contenders(self.all)]
         return standing
 
-    def keep(self, snapshot: Path) -> Standing:
+    def keep(self, snapshot: str | Path) -> Standing:
         """Make the snapshot that is to be kept the child, networks and kimg.
 
         Raises: CheckpointError if it is no longer there.
         """
         training, standings = self.training, self.all
-        kept = self.rule.choose(standings) if self.section.choose == "rule" else standings[-1]
+        kept = self.rule.choose(standings) if self.choose == "rule" else standings[-1]
         if kept.kimg != training.kimg:
-            training.restore_networks(load_state(SnapshotFiles(snapshot).at(kept.kimg))[0])
+            training.restore_networks(load_state(SnapshotFiles(Path(snapshot)).at(kept.kimg))[0])
         training.model.config = training.model.config.model_copy(update={"kimg": kept.kimg})
         return kept
 
@@ -84,7 +93,7 @@ class Standings:
         """What `standings.json` holds: what was kept by which rule, figures of every snapshot."""
         return {
             "kept_kimg": kept.kimg,
-            "choose": self.section.choose,
+            "choose": self.choose,
             "settings": self.params.model_dump(mode="json"),
             "standings": [{"kimg": one.kimg, **one.figures()} for one in self.all],
         }
