@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.peers.contenders import Contender
+from stylealign.models.convolution import KeptKernels
 from stylealign.models.frozen import frozen
 
 R1_INTERVAL = 16
@@ -50,16 +51,17 @@ def inversion_step(contender: Contender, inputs: Inputs) -> Step:
     """Images of w_plus, their squared error, and its gradient at w_plus.
 
     Weights are frozen, as by `sa.invert` and by NVlabs' projector, unless the contender does not.
+    It is a step amid a descent: what ours keeps of frozen weights is there.
     """
     with torch.no_grad():
         start = contender.map_codes(inputs.z)
     variables = [start.clone().requires_grad_()]
-    is_frozen = contender.freezes_weights
+    is_frozen, kept = contender.freezes_weights, KeptKernels()
     if not is_frozen:
         variables += parameters_drawn_with(contender.generator)
 
     def step() -> Tensor:
-        with frozen(contender.generator) if is_frozen else contextlib.nullcontext():
+        with frozen(contender.generator) if is_frozen else contextlib.nullcontext(), kept:
             images = contender.draw(variables[0], False)
             loss = (images - inputs.real).square().mean()
             return torch.autograd.grad(loss, variables)[0]

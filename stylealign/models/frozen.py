@@ -6,19 +6,22 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from stylealign.models.convolution import KeptKernels
+
 
 @contextmanager
 def frozen(network: nn.Module) -> Generator[None]:
     """Take no gradient of the network's weights inside, which halves the backward pass.
 
     Gradients are recorded inside even if the caller has switched them off; which parameters
-    required a gradient before is restored afterwards.
+    required a gradient before is restored afterwards. What the network's convolutions make of
+    weights alone is made once.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:
-        with torch.inference_mode(mode=False), torch.enable_grad():
+        with torch.inference_mode(mode=False), torch.enable_grad(), KeptKernels():
             yield
     finally:
         for parameter in parameters:

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from stylealign.models import convolution
-from stylealign.models.convolution import conv3x3, convolve
+from stylealign.models.convolution import KeptKernels, conv3x3, convolve
 
 
 def wide_layer(rng, size=32, channels=128):
@@ -76,13 +76,74 @@ def test_the_gradient_of_the_kernel_can_itself_be_differentiated(rng):
         assert (gradient - reference).norm() < 1e-5 * reference.norm()
 
 
-def test_an_image_is_the_same_in_every_batch(rng):
-    x, weight = wide_layer(rng)
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_an_image_is_the_same_in_every_batch(size, rng):
+    x, weight = wide_layer(rng, size)
 
     assert torch.equal(conv3x3(x, weight)[1:], conv3x3(x[1:], weight))
 
 
-@pytest.mark.parametrize(("size", "channels"), [(16, 128), (34, 128), (32, 64)])
+@pytest.mark.parametrize(("num", "size"), [(1, 16), (9, 16), (3, 32), (1, 64)])
+def test_images_are_transformed_in_groups_and_rows_that_leave_none_out(num, size, rng):
+    x, weight = torch.randn(num, 128, size, size, generator=rng), wide_layer(rng)[1]
+    target = torch.randn(num, len(weight), size, size, generator=rng)
+
+    pairs = []
+    for layer in (conv3x3, lambda a, b: F.conv2d(a, b, padding=1)):
+        a, b = x.clone().requires_grad_(), weight.clone().requires_grad_()
+        y = layer(a, b)
+        pairs.append((y, *torch.autograd.grad((y * target).sum(), (a, b))))
+
+    for ours, expected in zip(*pairs, strict=True):
+        assert (ours - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_kept_kernels_change_no_number(rng):
+    x, weight = wide_layer(rng)
+    weight = torch.nn.Parameter(weight, requires_grad=False)
+    x = x.requires_grad_()
+
+    def drawn() -> tuple[torch.Tensor, ...]:
+        y = conv3x3(x, weight)
+        return y, *torch.autograd.grad(y.tanh().sum(), x)
+
+    expected, kept = drawn(), KeptKernels()
+    with kept:
+        first = drawn()
+    with kept:
+        again = drawn()
+
+    for ours in (first, again):
+        assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["constant", "trained", "no parameter"])
+def test_kernels_are_kept_of_constant_parameters_alone(kind, rng):
+    x, weight = wide_layer(rng)
+    if kind != "no parameter":
+        weight = torch.nn.Parameter(weight, requires_grad=kind == "trained")
+
+    with torch.no_grad(), KeptKernels():
+        before = conv3x3(x, weight)
+        weight.mul_(2)  # forbidden for constants: it shows what is kept
+        after = conv3x3(x, weight)
+
+    assert torch.equal(after, before) == (kind == "constant")
+
+
+def test_what_was_kept_serves_a_backward_pass_outside(rng):
+    x, weight = wide_layer(rng)
+    weight = torch.nn.Parameter(weight, requires_grad=False)
+    x = x.requires_grad_()
+    expected = torch.autograd.grad(conv3x3(x, weight).sum(), x)[0]
+
+    with KeptKernels():
+        y = conv3x3(x, weight)
+
+    assert torch.equal(torch.autograd.grad(y.sum(), x)[0], expected)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(8, 128), (34, 128), (32, 64)])
 def test_other_layers_keep_the_sum(size, channels, rng):
     x, weight = wide_layer(rng, size, channels)
     bias = torch.randn(len(weight), generator=rng)
