@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.peers.contenders import Contender
-from stylealign.models.convolution import KeptKernels
+from stylealign.models.constants import KeptConstants
 from stylealign.models.frozen import frozen
 
 R1_INTERVAL = 16
@@ -56,7 +56,7 @@ def inversion_step(contender: Contender, inputs: Inputs) -> Step:
     with torch.no_grad():
         start = contender.map_codes(inputs.z)
     variables = [start.clone().requires_grad_()]
-    is_frozen, kept = contender.freezes_weights, KeptKernels()
+    is_frozen, kept = contender.freezes_weights, KeptConstants()
     if not is_frozen:
         variables += parameters_drawn_with(contender.generator)
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from stylealign.models.constants import made_of
 from stylealign.models.convolution import conv3x3, convolve, mix_channels, tap_power
 from stylealign.models.initial import standard_normal
 from stylealign.models.operators import (
@@ -140,7 +141,7 @@ class StyledConv(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, noise: str | Tensor) -> Tensor:
         """Convolve under a style; `noise` is its map, or "const", "random" or "none"."""
-        power = tap_power(self.weight)
+        power = made_of(self.weight, tap_power)
         demodulation = (
             self.gain * torch.addmm(style.new_tensor(1e-8), style.square(), power.t()).rsqrt()
         )

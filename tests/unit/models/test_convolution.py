@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from stylealign.models import convolution
-from stylealign.models.convolution import KeptKernels, conv3x3, convolve
+from stylealign.models.constants import KeptConstants
+from stylealign.models.convolution import conv3x3, convolve
 
 
 def wide_layer(rng, size=32, channels=128):
@@ -107,7 +108,7 @@ def test_kept_kernels_change_no_number(rng):
         y = conv3x3(x, weight)
         return y, *torch.autograd.grad(y.tanh().sum(), x)
 
-    expected, kept = drawn(), KeptKernels()
+    expected, kept = drawn(), KeptConstants()
     with kept:
         first = drawn()
     with kept:
@@ -123,12 +124,25 @@ def test_kernels_are_kept_of_constant_parameters_alone(kind, rng):
     if kind != "no parameter":
         weight = torch.nn.Parameter(weight, requires_grad=kind == "trained")
 
-    with torch.no_grad(), KeptKernels():
+    with torch.no_grad(), KeptConstants():
         before = conv3x3(x, weight)
         weight.mul_(2)  # forbidden for constants: it shows what is kept
         after = conv3x3(x, weight)
 
     assert torch.equal(after, before) == (kind == "constant")
+
+
+def test_what_was_kept_for_inference_serves_a_gradient(rng):
+    x, weight = wide_layer(rng)
+    weight = torch.nn.Parameter(weight, requires_grad=False)
+
+    with KeptConstants():
+        with torch.inference_mode():
+            conv3x3(x, weight)
+        x = x.requires_grad_()
+        (gradient,) = torch.autograd.grad(conv3x3(x, weight).sum(), x)
+
+    assert torch.equal(gradient, torch.autograd.grad(conv3x3(x, weight).sum(), x)[0])
 
 
 def test_what_was_kept_serves_a_backward_pass_outside(rng):
@@ -137,7 +151,7 @@ def test_what_was_kept_serves_a_backward_pass_outside(rng):
     x = x.requires_grad_()
     expected = torch.autograd.grad(conv3x3(x, weight).sum(), x)[0]
 
-    with KeptKernels():
+    with KeptConstants():
         y = conv3x3(x, weight)
 
     assert torch.equal(torch.autograd.grad(y.sum(), x)[0], expected)
