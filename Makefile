@@ -31,6 +31,7 @@ results: $(STAMP)  ## The longer runs behind docs/results.md: the first 33 minut
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images_long.yaml --seeds 1
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images_100.yaml --seeds 1
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images_auto.yaml --seeds 2
+	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images_auto_long.yaml --seeds 2
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_shot.yaml
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/control.yaml --seeds 1
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/with_correspondence.yaml --seeds 1
