@@ -87,7 +87,8 @@ def drawn_set(folder: Path, resolution: int) -> ImageDataset:
 def measure_overhead(dataset: ImageDataset, folder: Path) -> tuple[float, float, float]:
     """Seconds of whole ticks, of the networks alone, and of the weight average."""
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    mlflow.set_experiment("overhead")
+    artifacts = (folder / "artifacts").as_uri()  # beside the store, not in the current folder
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("overhead", artifacts))
     torch.manual_seed(0)
     parent = Model.new(CONFIG).generator
     training = Training(Model.new(CONFIG), parent, RECIPE)

@@ -107,21 +107,19 @@ def run_recipe(
     """
     model = copy.deepcopy(parent) if start is None else start
     training = Training(model, parent.generator, recipe)
-    course = Course(path.with_suffix(".course.json"), training, batches)
+    course = Course(path.with_suffix(".course"), training, batches)
     snapshot = path.with_suffix(".safetensors")
     num_ticks = int(np.ceil(recipe.total_kimg / recipe.tick_kimg))
-    started = time.process_time()
     for _ in track(
         train(training, batches, snapshot=snapshot, on_snapshot=course.look), path.stem, num_ticks
     ):
         pass
-    minutes = (time.process_time() - started) / 60
     path.with_suffix(".png").write_bytes(encode_png(pairs(parent, model)))
     for left in snapshot.parent.glob(f"{snapshot.stem}@*"):
         left.unlink()
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "cpu_minutes": minutes,
+        "cpu_minutes": course.cpu_minutes,
         "gap_closed": carrier.gap_closed(model, SHARED, recipe.seed),
         **measure(parent, model, readers),
     }
@@ -137,6 +135,12 @@ class Course:
         self.rows: dict[str, dict[str, float]] = {}
         if path.exists():
             self.rows = json.loads(path.read_text("utf-8"))
+        self.started = time.process_time() - 60 * self.cpu_minutes
+
+    @property
+    def cpu_minutes(self) -> float:
+        """CPU time up to the last look, of what was killed and went on too."""
+        return list(self.rows.values())[-1]["CPU minutes"] if self.rows else 0.0
 
     def look(self) -> None:
         """Measure the child as it stands."""
@@ -147,6 +151,7 @@ class Course:
             "fd to the images trained on": float(frechet_distance(self.seen, fakes)),
             "mean sign": last["d_real_sign"],
             "augment_p": last.get("augment_p", 0.0),
+            "CPU minutes": (time.process_time() - self.started) / 60,
         }
         self.path.write_text(json.dumps(self.rows, indent=1) + "\n", "utf-8")
 
@@ -189,7 +194,7 @@ def pairs(parent: Model, child: Model) -> np.ndarray:
 def print_table(out: Path) -> None:
     """One Markdown row per recipe, mean ± deviation over its seeds, best agreement last."""
     runs: dict[str, list[dict[str, float]]] = {}
-    for path in sorted(set(out.glob("*.json")) - set(out.glob("*.course.json"))):
+    for path in sorted(out.glob("*.json")):
         run: dict[str, Any] = json.loads(path.read_text("utf-8"))
         runs.setdefault(run["name"], []).append(columns_of(run))
     names = list(dict.fromkeys(name for rows in runs.values() for row in rows for name in row))
@@ -204,13 +209,11 @@ def print_table(out: Path) -> None:
 def print_course(out: Path) -> None:
     """One Markdown row per snapshot of each run that has several."""
     console = Console(width=300)
-    for path in sorted(out.glob("*.course.json")):
+    for path in sorted(out.glob("*.course")):
         rows: dict[str, dict[str, float]] = json.loads(path.read_text("utf-8"))
         if len(rows) > 1:
             names = list(next(iter(rows.values())))
-            console.print(
-                f"| {path.name.removesuffix('.course.json')}: kimg | {' | '.join(names)} |"
-            )
+            console.print(f"| {path.stem}: kimg | {' | '.join(names)} |")
             console.print("| --- |" + " --- |" * len(names))
             for kimg, row in rows.items():
                 console.print(f"| {kimg} | {' | '.join(f'{row[name]:.4g}' for name in names)} |")

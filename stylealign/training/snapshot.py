@@ -124,8 +124,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, numbers = load_file(path), json.loads(metadata["numbers"])
         is_whole = numbers.pop("sha256") == digest(tensors, numbers)
     except KeyError as error:
-        message = f"{str(path)!r} lacks {error}, it is of another version; delete it to restart"
-        raise CheckpointError(message) from error
+        raise outdated(path, error) from error
     except OSError as error:
         raise CheckpointError(f"snapshot {str(path)!r} cannot be read: {error}") from error
     except (SafetensorError, ValueError, TypeError, RecursionError) as error:
@@ -133,6 +132,12 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not is_whole:
         raise DamagedSnapshotError(path, "its sha256 is not that of what was written")
     return tensors, numbers
+
+
+def outdated(path: Path, lack: KeyError) -> CheckpointError:
+    """What is said of a snapshot in which something is not noted."""
+    message = f"{str(path)!r} lacks {lack}, it is of another version; delete it to restart"
+    return CheckpointError(message)
 
 
 def digest(tensors: dict[str, Tensor], numbers: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ from stylealign.training.requirements import (
 from stylealign.training.snapshot import (
     load_state,
     optimizer_tensors,
+    outdated,
     recipe_changes,
     restore_optimizer,
     save_state,
@@ -243,6 +244,7 @@ class Training:
         self.pl_mean = tensors["pl_mean"].to(self.pl_mean.device, copy=True)
         self.rng.set_state(tensors["rng"])
         self.nimg, self.step = int(numbers["nimg"]), int(numbers["step"])
+        self.note_kimg()
         self.history = copy.deepcopy([*numbers["history"]])
         self.rollbacks = [*numbers["rollbacks"]]
         self.standings, self.contenders = [*numbers["standings"]], [*numbers["contenders"]]
@@ -284,8 +286,7 @@ class Training:
                 raise CheckpointError(message)
             self.restore(tensors, numbers, batches)
         except KeyError as error:
-            message = f"{str(path)!r} lacks {error}, it is of another version; delete it to restart"
-            raise CheckpointError(message) from error
+            raise outdated(Path(path), error) from error
         except torch.OutOfMemoryError:  # of a device: the snapshot is as good as before
             raise
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:

@@ -106,6 +106,14 @@ def test_the_models_record_says_how_long_it_was_trained():
     ]  # fmt: skip
 
 
+def test_so_it_does_where_a_run_that_was_done_is_taken_up(tmp_path):
+    run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
+    done = Training(new_model(), None, recipe())
+
+    assert not run(done, tmp_path / "state.safetensors")
+    assert done.model.config.kimg == 0.064
+
+
 def test_the_place_of_a_snapshot_may_be_given_as_text(tmp_path):
     place = str(tmp_path / "state.safetensors")
     begun = Training(new_model(), None, recipe(total_kimg=0.016))
