@@ -11,10 +11,15 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from stylealign.models.allocator import keep_freed_memory
+from tasks.saying import tell
 
 LIMIT = "gpu"
 LEASE_SEC = 60.0
 """How long a killed run keeps the device from others."""
+WAITING = (
+    "waiting: another stage of this project computes, and they take turns "
+    f"(one that was killed lets go within {LEASE_SEC:g} s)"
+)
 
 
 def choose_device(wanted: str) -> str:
@@ -43,15 +48,18 @@ def one_by_one() -> TaskRunner[PrefectFuture[Any]]:
 def compute(num_threads: int) -> Generator[None]:
     """Hold the one compute device of the project, with so many CPU threads.
 
-    The limit is named and strict: if the server does not know it, that is an error, where
-    Prefect's default would be a warning and two networks on one GPU. A process that was suspended
-    for longer than its lease goes on without one, and another stage may take the device beside
-    it; Prefect would end it, and lose what it had computed.
+    Who has to wait for it is told so. The limit is named and strict: if the server does not know
+    it, that is an error, where Prefect's default would be a warning and two networks on one GPU. A
+    process that was suspended for longer than its lease goes on without one, and another stage may
+    take the device beside it; Prefect would end it, and lose what it had computed.
     """
     keep_freed_memory()
     torch.set_num_threads(num_threads)
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(LIMIT, max(1, torch.cuda.device_count()))
+        limit = client.read_global_concurrency_limit_by_name(LIMIT)
+    if limit.active_slots >= limit.limit:
+        tell(WAITING)
     with concurrency(
         LIMIT,
         occupy=1,

@@ -1,7 +1,9 @@
 """What a stage has to tell: to the log of its run, and to whoever sits at the terminal."""
 
 import logging
+from contextlib import suppress
 
+from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from rich.console import Console
 
@@ -17,6 +19,7 @@ def warn(text: str) -> None:
 
 
 def _say(level: int, text: str) -> None:
-    get_run_logger().log(level, "%s", text)
+    with suppress(MissingContextError):  # outside a run the terminal alone hears it
+        get_run_logger().log(level, "%s", text)
     # the log of the run stays with the server: on the console it would bring tracebacks with it
     Console(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False)

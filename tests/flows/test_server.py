@@ -53,6 +53,26 @@ with compute(1):
 """
 """A stage whose lease of the device ends while it works, as when its machine sleeps."""
 
+TAKE_TURNS = """
+import threading
+import time
+from flows.project import enter_project
+from flows.server import start_server, wait_for_server
+root = enter_project()
+start_server(root)
+wait_for_server(root)
+from tasks.devices import compute
+def second():
+    with compute(1):
+        print("second")
+with compute(1):
+    other = threading.Thread(target=second)
+    other.start()
+    time.sleep(5)
+    print("first")
+other.join()
+"""
+
 
 @contextmanager
 def command() -> Generator[subprocess.Popen[bytes]]:
@@ -107,3 +127,10 @@ def test_a_stage_whose_machine_slept_longer_than_its_lease_computes_on(tmp_path)
 
     assert done.stdout.splitlines() == ["lease lost True", "held again"], done.stderr
     assert done.returncode == 0
+
+
+def test_a_stage_that_waits_for_another_says_so(tmp_path):
+    done = run(tmp_path, sys.executable, "-c", TAKE_TURNS)
+
+    assert done.stdout.splitlines() == ["first", "second"], done.stderr
+    assert done.stderr.count("waiting: another stage of this project computes") == 1
