@@ -210,6 +210,7 @@ def follow_training(
         for tick in ticks:
             bar.describe(f"train {run.name}, {tick.images_per_sec:.0f} images/s")
             watch.follow(tick, warn)
+        bar.reach(training.kimg)  # of a run that was done already there is no tick
     if training.rollbacks:
         record.tag(rollbacks=json.dumps(training.rollbacks))
     if training.kimg < total:
