@@ -33,7 +33,7 @@ class Model:
         as far from w_avg as others. Training hardly changes that, as the mapping learns slowly.
         """
         seed = int(torch.randint(2**32, ()))
-        with torch.random.fork_rng(devices=()):
+        with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             raw_generator = Generator(config)
             generator = Generator(config)

@@ -92,7 +92,7 @@ def made(tmp_path_factory, prepare_cats) -> Path:
     prepare_cats(folder / "cats", 12)
     prepare_cats(folder / "cats_oracle", 70, seed=1, val=0.4)
     prepare_cats(folder / "people", 70, seed=2, val=0.4, domain="people")
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     save_model(Model.new(CONFIG), folder / "parent")
     return folder
 
@@ -121,7 +121,7 @@ def begin(made, tmp_path, monkeypatch) -> Begin:
         section = TrainChildParams(dataset="cats", recipe=RECIPE.model_copy(update=recipe or {}))
         source = made / "parent"
         if config != CONFIG:
-            torch.manual_seed(0)
+            torch.manual_seed(1)
             source = tmp_path / "parent"
             save_model(Model.new(config), source)
         run = child_run("cats", source, made / "cats", section, STANDING, "cpu", Split())
@@ -170,7 +170,7 @@ def test_agreement_is_what_analyze_finds_in_the_child_before_and_after(begin, ma
     assert before and after
     assert before.agreement == pytest.approx(untrained, abs=1e-4)
     assert after.agreement == pytest.approx(trained, abs=1e-4)
-    assert before.agreement != pytest.approx(after.agreement, abs=1e-3)
+    assert before.agreement != pytest.approx(after.agreement, abs=1e-2)
     assert course.seen.keys() == {0.008, 0.016, 0.024}
     assert course.said == []
 

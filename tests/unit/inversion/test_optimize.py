@@ -237,7 +237,11 @@ def test_a_generator_that_draws_nan_is_reported(samples):
         invert(samples, broken, num_steps=1)
 
 
-def test_a_descent_in_bfloat16_ends_as_near_and_reports_what_float32_draws(parent, samples):
+def test_a_descent_in_bfloat16_ends_as_near_and_reports_what_float32_draws(parent):
+    with torch.no_grad():
+        z = torch.randn(48, 8, generator=torch.Generator().manual_seed(5))
+        samples = parent.generator(z)
+
     exact, rounded = (
         invert(samples, parent, space="w_plus", num_steps=40, precision=precision)
         for precision in ("float32", "bfloat16")
@@ -247,5 +251,5 @@ def test_a_descent_in_bfloat16_ends_as_near_and_reports_what_float32_draws(paren
         error = parent.generator.synthesis(rounded.latents.codes) - samples
 
     assert not torch.equal(exact.latents.codes, rounded.latents.codes)
-    assert (rounded.psnr - exact.psnr).mean() > -1.0  # of 42; single images differ by 1.5
+    assert (rounded.psnr - exact.psnr).mean() > -0.5
     assert torch.allclose(rounded.mse, error.square().mean(dim=(1, 2, 3)), rtol=1e-3)
