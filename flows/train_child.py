@@ -5,11 +5,12 @@ from pathlib import Path
 from prefect import flow
 
 from stylealign.params import Params
+from tasks.children import fine_tune
 from tasks.devices import choose_device, compute
 from tasks.layout import artifact, labelled_sets, snapshot_folder, training_images
 from tasks.records import recorded
 from tasks.registry import register_challenger, resolve_model
-from tasks.training import drop_snapshots, fine_tune
+from tasks.training import drop_snapshots
 
 
 @flow(name="train_child")
@@ -19,13 +20,16 @@ def train_child(params: Params, name: str) -> Path:
     parent, resolved = resolve_model(params.train_parent.model)
     images = training_images(section)
     inputs = {"training": images, "parent": parent}
+    labelled = artifact("prepare", params.invert.dataset)
+    if section.match is not None:
+        inputs["labelled"] = labelled
     device = choose_device(params.project.device)
     with recorded("train_child", name, section, inputs) as record:
         record.tag(parent_model=resolved)
         with compute(params.project.num_threads):
             fine_tune(
                 name, parent, images, section, params.standing, folder, device, record,
-                sets=labelled_sets(params, name), analyze=params.analyze,
+                labelled=labelled, sets=labelled_sets(params, name), analyze=params.analyze,
             )  # fmt: skip
         register_challenger(name, folder)
         drop_snapshots(name, snapshot_folder())

@@ -12,7 +12,14 @@ from stylealign.data.dataset import ImageDataset
 from stylealign.data.labels import LabelSchema
 from stylealign.images import PixelBatch
 from stylealign.metrics.accuracy import score_labels
-from stylealign.metrics.cached_readers import READ_AT_ONCE, Lessons, cached_reader, shrink
+from stylealign.metrics.cached_readers import (
+    MAX_READ_PX,
+    READ_AT_ONCE,
+    Lessons,
+    cached_reader,
+    most_fitted,
+    shrink,
+)
 from stylealign.metrics.coverage import (
     MAX_PREVALENCE_GAP,
     MIN_SPREAD,
@@ -29,12 +36,6 @@ from tasks.samples import iterate_samples
 
 COVERAGE_FILE = "coverage.json"
 NOTHING: Final = Coverage({}, {})
-
-MAX_READ_PX: Final = 128
-"""Side from which on images are shrunk before they are read: attributes are not in the pores."""
-
-MAX_FITTED_BYTES: Final = 2**29
-"""Decoded images that a reader is fitted on."""
 
 
 class DataCoverage:
@@ -141,8 +142,7 @@ def divide(dataset: ImageDataset, params: CoverageParams) -> tuple[list[str], li
     ids = dataset.ids("train")
     order = np.random.default_rng(params.seed).permutation(len(ids))
     num_unseen = min(params.num_samples, len(ids) // 2)
-    most = MAX_FITTED_BYTES // (3 * min(dataset.resolution, MAX_READ_PX) ** 2)
-    parts = order[num_unseen:][:most], order[:num_unseen]
+    parts = order[num_unseen:][: most_fitted(dataset)], order[:num_unseen]
     seen, unseen = ([ids[place] for place in np.sort(part)] for part in parts)
     return seen, unseen
 

@@ -9,12 +9,14 @@ from stylealign.errors import ParamsError
 from stylealign.params import Params
 from stylealign.training import train
 from stylealign.training.split import Split
+from tasks.children import child_run
 from tasks.devices import choose_device
 from tasks.interrupts import stop_on_interrupt
-from tasks.layout import snapshot_folder, training_images
+from tasks.layout import artifact, snapshot_folder, training_images
+from tasks.parents import parent_run
 from tasks.processes import joined_processes, own_device
 from tasks.registry import resolve_model
-from tasks.training import Run, child_run, parent_run
+from tasks.training import Run
 
 
 def follow_first(params: Params, stage: str, name: str) -> None:
@@ -50,5 +52,6 @@ def own_run(params: Params, stage: str, name: str, device: str, split: Split) ->
         child = params.train_child[name]
         parent, _ = resolve_model(params.train_parent.model)
         images = training_images(child)
-        return child_run(name, parent, images, child, params.standing, device, split)
+        labelled = artifact("prepare", params.invert.dataset)
+        return child_run(name, parent, images, child, params.standing, device, split, labelled)
     raise ParamsError(f"stage {stage!r} runs in one process; start it without torchrun")

@@ -28,9 +28,10 @@ from tasks.extractors import choose_look, open_extractor
 from tasks.inversion import open_model
 from tasks.layout import ChildPlaces, feature_folder
 from tasks.progress import progress
-from tasks.readers import choose_schema, labelled_images
+from tasks.readers import labelled_images
 from tasks.real_images import read_latent
 from tasks.samples import iterate_samples
+from tasks.schemas import choose_schema
 from tasks.verdicts import describe_unmeasured, read_verdicts, state
 
 

@@ -2,17 +2,30 @@
 
 from pathlib import Path
 
+import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stylealign.models import ModelConfig
+from stylealign.errors import DataError
+from stylealign.models import Model, ModelConfig
 from stylealign.params import ShardsParams, TrainParentParams
+from stylealign.training import Training
+from stylealign.training.split import Split
 from tasks.coverage import DataCoverage
 from tasks.layout import reader_folder
 from tasks.processes import joined_processes, own_device
 from tasks.records import Record
 from tasks.saying import warn
-from tasks.training import finish_training, follow_training, parent_run
+from tasks.training import (
+    Run,
+    class_shares,
+    classes_of,
+    finish_training,
+    follow_training,
+    make_run,
+    open_images,
+    snapshot_key,
+)
 
 
 @task(cache_policy=NO_CACHE)
@@ -40,3 +53,39 @@ def train_from_scratch(
     if coverage.complaint:
         warn(coverage.complaint)
     return finish_training(run, Path(params.model), coverage.tables())
+
+
+def parent_run(
+    params: TrainParentParams,
+    images: Path | ShardsParams,
+    snapshots: Path,
+    device: str,
+    split: Split,
+) -> Run:
+    """A parent that starts from nothing.
+
+    Raises: DataError if the section has no architecture and recipe.
+    """
+    if params.architecture is None or params.recipe is None:
+        raise DataError(
+            "train_parent has no architecture and recipe, so its model must be given: "
+            f"put a checkpoint at {str(params.model)!r}, or add both to params.yaml"
+        )
+    dataset = open_images(images)
+    classes = classes_of(dataset, params.recipe)
+    config = ModelConfig(
+        **params.architecture.model_dump(),
+        c_dim=0 if classes is None else len(classes.shares),
+        class_shares=class_shares(dataset, params.recipe),
+        resolution=dataset.resolution,
+        domain=params.dataset,
+        data_hash=dataset.content_hash,
+    )
+    torch.manual_seed(params.recipe.seed)
+    model = Model.new(config).to(own_device(device))
+    training = Training(model, None, params.recipe, split=split, classes=classes)
+    key = snapshot_key(
+        params.recipe, config.model_dump_json(exclude={"kimg"}), dataset.content_hash
+    )
+    name = params.dataset
+    return make_run(name, training, dataset, snapshots / f"{name}-{key}.safetensors")

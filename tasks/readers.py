@@ -2,33 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-from stylealign.data.dataset import ImageDataset, open_dataset
-from stylealign.data.labels import LabelSchema
-from stylealign.errors import ParamsError
+from stylealign.data.dataset import open_dataset
 from stylealign.metrics.arms import LabelledImages
 from stylealign.metrics.cached_readers import Lessons, cached_reader
 from stylealign.metrics.readers import Reader
 from stylealign.params import AnalyzeParams
 from tasks.progress import progress
-
-FITTED: Final = "train"
-"""The split that readers are fitted on."""
-
-
-def choose_schema(dataset: ImageDataset, labels: Sequence[str]) -> LabelSchema:
-    """The part of a data set's label schema that was asked for.
-
-    Raises: ParamsError naming a label that the data set does not have.
-    """
-    for name in labels:
-        if name not in dataset.schema:
-            raise ParamsError(
-                f"label {name!r} is not one of {str(dataset.folder)!r}, "
-                f"which has {sorted(dataset.schema)}: take it out of `labels`"
-            )
-    return {name: dataset.schema[name] for name in labels}
+from tasks.schemas import FITTED, choose_schema
 
 
 def labelled_images(

@@ -25,7 +25,8 @@ from stylealign.params import AnalyzeParams
 from stylealign.tensors import to_uint8
 from stylealign.training import Training
 from tasks.layout import LabelledSets
-from tasks.readers import FITTED, choose_schema, domain_reader
+from tasks.readers import domain_reader
+from tasks.schemas import FITTED, choose_schema
 
 MAX_FITTED_BYTES: Final = 2 * 10**9
 """Decoded images of a set that a training makes room for to fit a reader."""

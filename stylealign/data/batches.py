@@ -1,6 +1,7 @@
 """Endless training batches in a reproducible order that can be taken up again."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,7 +54,7 @@ _Place = tuple[int, int]
 
 
 class TrainingBatches:
-    """Iterator over batches of one split that never ends.
+    """Iterator over batches of one split, or of `only` some of its images, that never ends.
 
     Every pass draws each image once in an order of its own, which follows from seed and pass
     alone; so the state is the number of images drawn so far. With several ranks each takes every
@@ -71,6 +72,7 @@ class TrainingBatches:
         *,
         seed: int,
         split: str = "train",
+        only: Sequence[str] | None = None,
         mirror: bool = False,
         rank: int = 0,
         num_ranks: int = 1,
@@ -88,8 +90,13 @@ class TrainingBatches:
         self.num_ranks = num_ranks
         self.max_cached_bytes = max_cached_bytes
         self.ids = ids
-        self._positions = dataset.positions(ids)
-        self._labels = encode_labels(dataset.labels(split), dataset.schema)
+        self.content_hash = dataset.content_hash
+        if only is not None:
+            self.ids = list(only)
+            text = "\n".join([dataset.content_hash, *only])
+            self.content_hash = hashlib.sha256(text.encode()).hexdigest()
+        self._positions = dataset.positions(self.ids)
+        self._labels = encode_labels(dataset.labels(split).loc[self.ids], dataset.schema)
         self._shards = dataset.shard_numbers()[self._positions]
         self._num_drawn = 0
         self._plan = lru_cache(maxsize=2)(self._plan_pass)
@@ -122,7 +129,7 @@ class TrainingBatches:
         return {
             "num_drawn": self._num_drawn,
             "seed": self.seed,
-            "content_hash": self.dataset.content_hash,
+            "content_hash": self.content_hash,
         }
 
     def load_state_dict(self, state: Mapping[str, int | str]) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ from stylealign.data.dataset import ImageDataset
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import CheckpointError
 from stylealign.images import PixelBatch
-from stylealign.metrics.readers import Reader, fit_reader, load_reader
+from stylealign.metrics.readers import Reader, Recipe, fit_reader, load_reader
 
 MAX_READERS: Final = 32
 """Newest readers that a cache keeps."""
@@ -26,6 +26,12 @@ CODE: Final = Path(__file__).with_name("readers")
 """What fits a reader: where it changes, other readers come of the same lessons."""
 
 READ_AT_ONCE: Final = 64
+
+MAX_READ_PX: Final = 128
+"""Side from which on a training's readers see images shrunk: attributes are not in the pores."""
+
+MAX_FITTED_BYTES: Final = 2**29
+"""Decoded images that a training's reader is fitted on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,7 @@ class Lessons:
     seed: int
     max_px: int | None = None
     """Side from which on images are shrunk before they are read; None = never."""
+    recipe: Recipe = field(default_factory=Recipe)
 
     @property
     def key(self) -> str:
@@ -46,7 +53,7 @@ class Lessons:
 
         Labels are part of the content of a data set, their order decides what is drawn first.
         """
-        settings = [self.num_steps, self.seed, self.max_px, hash_code()]
+        settings = [self.num_steps, self.seed, self.max_px, asdict(self.recipe), hash_code()]
         machine = [torch.__version__, torch.get_num_threads()]
         schema = [[name, spec.model_dump(mode="json")] for name, spec in self.schema.items()]
         parts = [self.dataset.content_hash, self.ids, schema, *settings, *machine]
@@ -65,6 +72,7 @@ class Lessons:
             self.schema,
             seed=self.seed,
             num_steps=self.num_steps,
+            recipe=self.recipe,
             on_step=on_step,
         )
 
@@ -99,6 +107,11 @@ def drop_oldest(cache: Path) -> None:
     folders = sorted(cache.iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
     for old in folders[:-MAX_READERS]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def most_fitted(dataset: ImageDataset) -> int:
+    """How many images of a set a training's reader is fitted on at most."""
+    return MAX_FITTED_BYTES // (3 * min(dataset.resolution, MAX_READ_PX) ** 2)
 
 
 def shrink(images: PixelBatch, max_px: int) -> UInt8[np.ndarray, "N _ _ 3"]:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stylealign.params.section import Count, LatentSpace, Name, Section, Seed, Share
 from stylealign.recipe import Recipe
@@ -61,6 +61,26 @@ class TrainParentParams(Section):
     """Whether its samples cover what the data shows; None = not measured."""
 
 
+class MatchParams(Section):
+    """A choice among a child's images: those that the parent draws the like of.
+
+    A reader of the parent's domain, fitted on colour-jittered images, reads what the parent draws
+    and the child's images; no label of the child is looked at.
+    """
+
+    labels: tuple[Name, ...] = Field(min_length=1)
+    """Labels of the parent's images whose spread is to be the same; those that the reader hardly
+    guesses on its own domain do not count."""
+    closeness: float = Field(default=0.8, gt=0, le=1)
+    """How much of the parent's spread is followed: more keeps fewer images."""
+    min_share: Share = 0.25
+    """Of the images are kept in any case; where need be, the parent is followed less closely."""
+    num_samples: Count = 4000
+    """Drawings of the parent that are read."""
+    reader_steps: Count = 400
+    seed: Seed = 0
+
+
 class TrainChildParams(Section):
     """One child: the parent fine-tuned on another domain."""
 
@@ -68,9 +88,19 @@ class TrainChildParams(Section):
     """The data set of the child's domain; no label but `recipe.classes` is looked at."""
     shards: ShardsParams | None = None
     """Train on these images of the domain instead; all other stages see the prepared `dataset`."""
+    match: MatchParams | None = None
+    """Train on the images of it that the parent draws the like of; None = on all."""
     recipe: Recipe
     choose: Literal["rule", "last"] = "rule"
     """The snapshot that becomes the child: by section `standing`, or the last whatever it is."""
+
+    @model_validator(mode="after")
+    def _draws_what_it_shows(self) -> "TrainChildParams":
+        """A conditional child draws classes as often as all images have them."""
+        if self.match is not None and self.recipe.classes:
+            message = "match would show other shares of recipe.classes than are drawn"
+            raise ValueError(f"{message}: leave one of the two out")
+        return self
 
 
 class StandingParams(Section):

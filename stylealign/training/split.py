@@ -77,6 +77,12 @@ class Split:
             return is_wanted
         return bool(self.average(torch.tensor(float(is_wanted), device=device)) > 0)
 
+    def from_first(self, values: Tensor) -> Tensor:
+        """The first process's values in all of them; the others give a tensor of that shape."""
+        if self.num_ranks > 1:
+            distributed.broadcast(values, src=0)
+        return values
+
     def copy_from_first(self, networks: list[nn.Module]) -> None:
         """Give every process the weights and buffers of the first."""
         if self.num_ranks == 1:

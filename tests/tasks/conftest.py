@@ -1,5 +1,6 @@
 """Tiny related models and a folder of images, one of them broken."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,14 @@ def images(tmp_path) -> Path:
         (folder / "inner" / f"{row}.png").write_bytes(encode_png(pixels))
     (folder / "broken.jpg").write_bytes(b"no image")
     return folder
+
+
+@pytest.fixture
+def no_progress():
+    """A bar that needs no server."""
+
+    class Bar:
+        def advance(self) -> None:
+            """Move nothing."""
+
+    return lambda *_, **__: nullcontext(Bar())

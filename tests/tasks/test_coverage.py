@@ -16,7 +16,8 @@ from stylealign.training import train
 from stylealign.training.split import Split
 from tasks import coverage as module
 from tasks.coverage import COVERAGE_FILE, DataCoverage
-from tasks.training import Run, finish_training, parent_run
+from tasks.parents import parent_run
+from tasks.training import Run, finish_training
 
 NUM_IMAGES = 60
 PARENT = Path("artifacts/train_parent")

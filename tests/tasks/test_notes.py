@@ -13,9 +13,10 @@ from stylealign.params import StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
 from stylealign.training import train
 from stylealign.training.split import Split
+from tasks.children import child_run
 from tasks.followers import follow_training
 from tasks.records import Record
-from tasks.training import Run, child_run
+from tasks.training import Run
 from tasks.watching import Watch
 
 CONFIG = ModelConfig(
@@ -55,7 +56,9 @@ def run(tmp_path, prepare_cats, monkeypatch) -> Run:
     save_model(Model.new(CONFIG), tmp_path / "parent")
     images = prepare_cats(tmp_path / "cats", 10)
     section = TrainChildParams(dataset="cats", recipe=RECIPE)
-    run = child_run("cats", tmp_path / "parent", images, section, STANDING, "cpu", Split())
+    run = child_run(
+        "cats", tmp_path / "parent", images, section, STANDING, "cpu", Split(), tmp_path / "people"
+    )
 
     def check(_module, arguments):
         if len(arguments[0]) > 4:

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,12 @@ from stylealign.standings import Standings
 from stylealign.training import train
 from stylealign.training.split import Split
 from tasks import readers, readings
+from tasks.children import STANDINGS_FILE, child_run
 from tasks.layout import LabelledSets, feature_folder
 from tasks.readers import domain_reader
 from tasks.readings import ChildReadings, Seen
 from tasks.samples import draw_samples
-from tasks.training import STANDINGS_FILE, Run, child_run, finish_training
+from tasks.training import Run, finish_training
 
 CONFIG = ModelConfig(
     resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8, 16: 8, 32: 8},
@@ -103,7 +103,7 @@ def sets(made) -> LabelledSets:
 
 
 @pytest.fixture
-def begin(made, tmp_path, monkeypatch) -> Begin:
+def begin(made, tmp_path, monkeypatch, no_progress) -> Begin:
     """Start a training whose readers, of four steps, read hardly anything: every label counts."""
     monkeypatch.setattr(limits, "MIN_SKILL", -100.0)
     monkeypatch.setattr(readers, "progress", no_progress)
@@ -124,7 +124,9 @@ def begin(made, tmp_path, monkeypatch) -> Begin:
             torch.manual_seed(1)
             source = tmp_path / "parent"
             save_model(Model.new(config), source)
-        run = child_run("cats", source, made / "cats", section, STANDING, "cpu", Split())
+        run = child_run(
+            "cats", source, made / "cats", section, STANDING, "cpu", Split(), made / "people"
+        )
         parent, dataset = load_model(source), run.batches.dataset
         standings = Standings(run.training, parent, dataset, STANDING, features=feature_folder())
         params, said = ANALYZE.model_copy(update=changes), list[str]()
@@ -132,17 +134,6 @@ def begin(made, tmp_path, monkeypatch) -> Begin:
         return Course(run, standings, read, said)
 
     return new
-
-
-@contextmanager
-def no_progress(*_: object, **__: object):
-    """A bar that needs no server."""
-
-    class Bar:
-        def advance(self) -> None:
-            """Move nothing."""
-
-    yield Bar()
 
 
 def as_analyzed(made: Path, child: Model, sets: LabelledSets) -> dict[str, float]:

@@ -20,8 +20,9 @@ from stylealign.standings import Standings
 from stylealign.training import Training, train
 from stylealign.training.snapshot import SnapshotFiles
 from stylealign.training.split import Split
+from tasks.children import STANDINGS_FILE, child_run
 from tasks.layout import feature_folder
-from tasks.training import STANDINGS_FILE, Run, child_run, finish_training
+from tasks.training import Run, finish_training
 
 CONFIG = ModelConfig(
     resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8, 16: 8, 32: 8},
@@ -72,7 +73,9 @@ def begin(made, tmp_path, monkeypatch) -> Callable[..., Begun]:
             torch.manual_seed(0)
             source = tmp_path / "parent"
             save_model(Model.new(config), source)
-        run = child_run("cats", source, made / "cats", section, params, "cpu", Split())
+        run = child_run(
+            "cats", source, made / "cats", section, params, "cpu", Split(), made / "people"
+        )
         parent, dataset = load_model(source), run.batches.dataset
         standings = Standings(
             run.training, parent, dataset, params, choose=section.choose, features=feature_folder()

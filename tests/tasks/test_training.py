@@ -14,7 +14,8 @@ from stylealign.models.precision import ADVICE, is_imitated
 from stylealign.params import StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
 from stylealign.training.split import Split
-from tasks.training import Run, child_run, drop_snapshots
+from tasks.children import child_run
+from tasks.training import Run, drop_snapshots
 
 CONFIG = ModelConfig(
     resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 4, 8: 4, 16: 4, 32: 4},
@@ -40,7 +41,9 @@ def start(images: Path, folder: Path, config: ModelConfig = CONFIG, **changes) -
     save_model(model, folder / "parent")
     numbers: dict[str, Any] = {"total_kimg": 1, "batch_size": 4}
     section = TrainChildParams(dataset="cats", recipe=Recipe(**(numbers | changes)))
-    return child_run("cats", folder / "parent", images, section, STANDING, "cpu", Split())
+    return child_run(
+        "cats", folder / "parent", images, section, STANDING, "cpu", Split(), folder / "people"
+    )
 
 
 def test_a_run_with_enough_images_has_nothing_to_say(images, tmp_path):

@@ -143,6 +143,28 @@ def test_a_pass_shows_every_image_once(dataset: ImageDataset) -> None:
     assert torch.equal(first.images, to_float(dataset.images(first.ids)))
 
 
+def test_a_pass_over_some_of_the_images_shows_each_of_them_once(dataset: ImageDataset) -> None:
+    chosen = dataset.ids("train")[1::2]
+    batches = TrainingBatches(dataset, len(chosen), seed=0, only=chosen)
+
+    for _ in range(2):
+        batch = next(batches)
+        assert sorted(batch.ids) == chosen
+        assert torch.equal(batch.images, to_float(dataset.images(batch.ids)))
+        truth = dataset.labels("train").loc[batch.ids, "yaw"].to_numpy(np.float32)
+        assert batch.labels["yaw"].numpy() == pytest.approx(truth)
+
+
+def test_a_stream_of_other_images_of_the_set_is_not_gone_on_with(dataset: ImageDataset) -> None:
+    ids = dataset.ids("train")
+    state = TrainingBatches(dataset, 2, seed=0, only=ids[1:]).state_dict()
+
+    for only in (None, ids[:-1]):
+        with pytest.raises(DataError, match="other images"):
+            TrainingBatches(dataset, 2, seed=0, only=only).load_state_dict(state)
+    TrainingBatches(dataset, 2, seed=0, only=ids[1:]).load_state_dict(state)
+
+
 @pytest.mark.parametrize("max_cached_bytes", [2**30, 16 * 16 * 3 * 9])
 def test_a_resumed_stream_goes_on_as_the_first_would(
     max_cached_bytes: int, dataset: ImageDataset

@@ -67,7 +67,8 @@ def main(folder: Path) -> None:
     for _ in train(training, Share(split), snapshot=folder / "run.safetensors"):
         pass
     weights = [p.double().sum().item() for p in (*training.G_ema.parameters(), training.G.w_avg)]
-    written = {"history": training.history, "weights": weights}
+    of_first = split.from_first(torch.tensor([split.rank + 5])).tolist()
+    written = {"history": training.history, "weights": weights, "of_first": of_first}
     (folder / f"rank{split.rank}.json").write_text(json.dumps(written))
     distributed.destroy_process_group()
 

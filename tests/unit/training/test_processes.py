@@ -48,6 +48,10 @@ def test_all_processes_end_with_the_same_numbers(runs):
     assert written(runs[2], 0) == written(runs[2], 1)
 
 
+def test_what_the_first_process_has_chosen_all_others_have(runs):
+    assert [written(runs[2], rank)["of_first"] for rank in (0, 1)] == [[5], [5]]
+
+
 def test_the_first_process_alone_writes_and_its_snapshot_fits_any_number(runs):
     names = sorted(path.name for path in runs[2].glob("run*"))
     newest = [load_file(runs[num] / names[-1]) for num in (1, 2)]

@@ -1,0 +1,157 @@
+"""Which of a child's images it is trained on: those that the parent draws the like of."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from stylealign.data.dataset import ImageDataset, open_dataset
+from stylealign.data.labels import LabelSchema
+from stylealign.images import PixelBatch
+from stylealign.metrics.cached_readers import (
+    MAX_READ_PX,
+    READ_AT_ONCE,
+    Lessons,
+    cached_reader,
+    most_fitted,
+    shrink,
+)
+from stylealign.metrics.coverage import choose_readable
+from stylealign.metrics.matching import choose_matching, matching_weights
+from stylealign.metrics.readers import Augmentation, Reader, Readings, Recipe
+from stylealign.models import Model
+from stylealign.params import MatchParams
+from stylealign.training.split import Split
+from tasks.progress import progress
+from tasks.samples import iterate_samples
+from tasks.saying import tell, warn
+from tasks.schemas import FITTED, choose_schema
+
+COLOR_JITTER: Final = 0.6
+"""Of the reader, which looks into a domain of other colours; as the augmented source-only arm."""
+FEWEST: Final = 100
+"""Images below which a choice would cost the child more than it gives: all are kept then."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The images of a training, and what a reader saw of all that went into the choice."""
+
+    ids: list[str]
+    summary: dict[str, Any]
+
+
+def match_images(
+    params: MatchParams,
+    parent: Model,
+    dataset: ImageDataset,
+    labelled: Path,
+    cache: Path,
+    split: Split,
+) -> Matched:
+    """Choose images of a data set's training split; the first process chooses for all of them.
+
+    Raises: ParamsError for a label that the parent's images do not have; DataError if the reader
+        has too few images; DivergenceError if its loss is not finite.
+    """
+    ids = dataset.ids(FITTED)
+    choice = Choice(np.ones(len(ids), np.bool_), {})
+    if split.rank == 0:
+        choice = choose(params, parent, dataset, ids, labelled, cache)
+    is_kept = torch.from_numpy(choice.is_kept.astype(np.uint8)).to(parent.generator.w_avg.device)
+    kept = split.from_first(is_kept).cpu().numpy().astype(np.bool_)
+    return Matched([name for name, is_one in zip(ids, kept, strict=True) if is_one], choice.summary)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which images are kept, and a record of it."""
+
+    is_kept: np.ndarray
+    summary: dict[str, Any]
+
+
+def choose(
+    params: MatchParams,
+    parent: Model,
+    dataset: ImageDataset,
+    ids: list[str],
+    labelled: Path,
+    cache: Path,
+) -> Choice:
+    """Read both domains and choose; says what came of it."""
+    reader = parent_reader(params, open_dataset(labelled), cache)
+    schema = choose_readable(reader.val_scores, reader.schema)
+    unread = [name for name in params.labels if name not in schema]
+    if unread:
+        warn(f"match leaves out {', '.join(unread)}: a reader hardly guesses it on {labelled.name}")
+    everything = np.ones(len(ids), np.bool_)
+    if not schema:
+        return Choice(everything, {"labels": {}, "num_images": len(ids), "num_kept": len(ids)})
+    drawn = read(reader, schema, iterate_samples(parent, params.num_samples, params.seed))
+    shown = read(reader, schema, dataset.batches(ids, READ_AT_ONCE))
+    weights = matching_weights(shown, drawn)
+    is_kept = choose_matching(weights, params.closeness, params.min_share, params.seed)
+    if is_kept.sum() < FEWEST:
+        warn(f"match would leave {is_kept.sum()} of {len(ids)} images: all are kept")
+        is_kept = everything
+    spreads = {
+        name: describe(spec.values, drawn[name], shown[name], is_kept)
+        for name, spec in schema.items()
+    }
+    num = int(is_kept.sum())
+    told = "; ".join(f"{name} {tell_spread(seen)}" for name, seen in spreads.items())
+    tell(f"match keeps {num:,} of {len(ids):,} images; spread as read: {told}")
+    return Choice(is_kept, {"labels": spreads, "num_images": len(ids), "num_kept": num})
+
+
+def parent_reader(params: MatchParams, dataset: ImageDataset, cache: Path) -> Reader:
+    """A reader of the parent's domain that does not go by colours."""
+    lessons = Lessons(
+        dataset=dataset,
+        ids=dataset.ids(FITTED)[: most_fitted(dataset)],
+        schema=choose_schema(dataset, params.labels),
+        num_steps=params.reader_steps,
+        seed=params.seed,
+        max_px=MAX_READ_PX,
+        recipe=Recipe(augmentation=Augmentation(color_jitter=COLOR_JITTER)),
+    )
+
+    def learn(lessons: Lessons) -> Reader:
+        with progress(f"reader of {dataset.folder.name}", lessons.num_steps, unit="steps") as bar:
+            return lessons.learn(lambda _step: bar.advance())
+
+    return cached_reader(lessons, cache, learn)
+
+
+def read(reader: Reader, schema: LabelSchema, batches: Iterable[PixelBatch]) -> Readings:
+    """What is seen of these labels in images that stream by."""
+    parts = [reader.read(shrink(batch, MAX_READ_PX)) for batch in batches]
+    return {name: np.concatenate([part[name] for part in parts]) for name in schema}
+
+
+def describe(
+    values: tuple[str, ...], drawn: np.ndarray, shown: np.ndarray, is_kept: np.ndarray
+) -> dict[str, Any]:
+    """Standard deviation of a number, or mean probability of each value, in the three sets."""
+    sets = {"parent": drawn, "all": shown, "kept": shown[is_kept]}
+    if drawn.ndim == 1:
+        return {name: round(float(seen.std()), 4) for name, seen in sets.items()}
+    return {
+        name: dict(zip(values, seen.mean(0).round(4).tolist(), strict=True))
+        for name, seen in sets.items()
+    }
+
+
+def tell_spread(seen: dict[str, Any]) -> str:
+    """One label of the record in words."""
+
+    def show(value: float | dict[str, float]) -> str:
+        if not isinstance(value, dict):
+            return f"{value:.3g}"
+        return " ".join(f"{name} {share:.0%}" for name, share in value.items())
+
+    return f"{show(seen['kept'])}, the parent's {show(seen['parent'])}, of all {show(seen['all'])}"
