@@ -86,7 +86,7 @@ def test_children_and_codes_get_more_time_than_in_the_demo(made):
 
     assert child.total_kimg > hurried.total_kimg
     assert child.d_warmup_kimg > hurried.d_warmup_kimg
-    assert child.feature_weight == hurried.feature_weight  # what keeps it aligned stays
+    assert child.feature_weight > hurried.feature_weight  # and is held more firmly meanwhile
     assert own.invert.num_steps > demo.invert.num_steps
     assert len(own.evaluate.seeds) >= 5  # what intervals are asked to rest on
 
@@ -170,7 +170,7 @@ def test_printed_recipes_go_over_the_params_as_they_are(raw, tmp_path):
     params = yaml.safe_load(text)
     child, parent = params["train_child"]["cats"]["recipe"], params["train_parent"]
     assert (child["total_kimg"], parent["recipe"]["total_kimg"]) == (7, 7)
-    assert child["feature_weight"] == 3.0
+    assert child["feature_weight"] == 10.0
     assert set(parent["architecture"]["channels"].values()) == {512}
 
 
