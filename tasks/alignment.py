@@ -34,10 +34,10 @@ from tasks.devices import compute
 from tasks.extractors import open_extractor
 from tasks.inversion import open_model
 from tasks.layout import feature_folder, reader_folder
+from tasks.lessons import choose_schema
 from tasks.progress import progress
 from tasks.readers import domain_reader, labelled_images
 from tasks.samples import iterate_samples
-from tasks.schemas import choose_schema
 from tasks.translation import as_latents, labelled_codes
 
 MIN_DIRECTION_ROWS = 30

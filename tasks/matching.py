@@ -10,12 +10,13 @@ import torch
 
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.labels import LabelSchema
+from stylealign.data.manifest import MANIFEST_FILE
+from stylealign.errors import DataError
 from stylealign.images import PixelBatch
 from stylealign.metrics.cached_readers import (
     MAX_READ_PX,
     READ_AT_ONCE,
     Lessons,
-    cached_reader,
     most_fitted,
     shrink,
 )
@@ -25,10 +26,9 @@ from stylealign.metrics.readers import Augmentation, Reader, Readings, Recipe
 from stylealign.models import Model
 from stylealign.params import MatchParams
 from stylealign.training.split import Split
-from tasks.progress import progress
+from tasks.lessons import FITTED, choose_schema, learn
 from tasks.samples import iterate_samples
 from tasks.saying import tell, warn
-from tasks.schemas import FITTED, choose_schema
 
 COLOR_JITTER: Final = 0.6
 """Of the reader, which looks into a domain of other colours; as the augmented source-only arm."""
@@ -57,21 +57,13 @@ def match_images(
     Raises: ParamsError for a label that the parent's images do not have; DataError if the reader
         has too few images; DivergenceError if its loss is not finite.
     """
-    ids = dataset.ids(FITTED)
-    choice = Choice(np.ones(len(ids), np.bool_), {})
+    ids = dataset.ids("train")
+    matched = Matched(ids, {})
     if split.rank == 0:
-        choice = choose(params, parent, dataset, ids, labelled, cache)
-    is_kept = torch.from_numpy(choice.is_kept.astype(np.uint8)).to(parent.generator.w_avg.device)
-    kept = split.from_first(is_kept).cpu().numpy().astype(np.bool_)
-    return Matched([name for name, is_one in zip(ids, kept, strict=True) if is_one], choice.summary)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which images are kept, and a record of it."""
-
-    is_kept: np.ndarray
-    summary: dict[str, Any]
+        matched = choose(params, parent, dataset, ids, labelled, cache)
+    is_kept = torch.from_numpy(np.isin(ids, matched.ids)).to(parent.generator.w_avg.device)
+    rows = split.from_first(is_kept.byte()).nonzero().flatten().tolist()
+    return Matched([ids[row] for row in rows], matched.summary)
 
 
 def choose(
@@ -81,31 +73,33 @@ def choose(
     ids: list[str],
     labelled: Path,
     cache: Path,
-) -> Choice:
+) -> Matched:
     """Read both domains and choose; says what came of it."""
+    if not (labelled / MANIFEST_FILE).exists():
+        message = f"{labelled.name} with the labels for match is not prepared yet"
+        raise DataError(f"{message}; run `stylealign run prepare {labelled.name}` first")
     reader = parent_reader(params, open_dataset(labelled), cache)
     schema = choose_readable(reader.val_scores, reader.schema)
     unread = [name for name in params.labels if name not in schema]
     if unread:
         warn(f"match leaves out {', '.join(unread)}: a reader hardly guesses it on {labelled.name}")
-    everything = np.ones(len(ids), np.bool_)
     if not schema:
-        return Choice(everything, {"labels": {}, "num_images": len(ids), "num_kept": len(ids)})
+        return Matched(ids, {"labels": {}, "num_images": len(ids), "num_kept": len(ids)})
     drawn = read(reader, schema, iterate_samples(parent, params.num_samples, params.seed))
     shown = read(reader, schema, dataset.batches(ids, READ_AT_ONCE))
     weights = matching_weights(shown, drawn)
     is_kept = choose_matching(weights, params.closeness, params.min_share, params.seed)
     if is_kept.sum() < FEWEST:
         warn(f"match would leave {is_kept.sum()} of {len(ids)} images: all are kept")
-        is_kept = everything
+        is_kept[:] = True
     spreads = {
         name: describe(spec.values, drawn[name], shown[name], is_kept)
         for name, spec in schema.items()
     }
-    num = int(is_kept.sum())
+    kept = [ids[row] for row in np.flatnonzero(is_kept)]
     told = "; ".join(f"{name} {tell_spread(seen)}" for name, seen in spreads.items())
-    tell(f"match keeps {num:,} of {len(ids):,} images; spread as read: {told}")
-    return Choice(is_kept, {"labels": spreads, "num_images": len(ids), "num_kept": num})
+    tell(f"match keeps {len(kept):,} of {len(ids):,} images; spread as read: {told}")
+    return Matched(kept, {"labels": spreads, "num_images": len(ids), "num_kept": len(kept)})
 
 
 def parent_reader(params: MatchParams, dataset: ImageDataset, cache: Path) -> Reader:
@@ -119,12 +113,7 @@ def parent_reader(params: MatchParams, dataset: ImageDataset, cache: Path) -> Re
         max_px=MAX_READ_PX,
         recipe=Recipe(augmentation=Augmentation(color_jitter=COLOR_JITTER)),
     )
-
-    def learn(lessons: Lessons) -> Reader:
-        with progress(f"reader of {dataset.folder.name}", lessons.num_steps, unit="steps") as bar:
-            return lessons.learn(lambda _step: bar.advance())
-
-    return cached_reader(lessons, cache, learn)
+    return learn(lessons, f"reader of {dataset.folder.name}", cache)
 
 
 def read(reader: Reader, schema: LabelSchema, batches: Iterable[PixelBatch]) -> Readings:

@@ -27,11 +27,11 @@ from tasks.devices import compute
 from tasks.extractors import choose_look, open_extractor
 from tasks.inversion import open_model
 from tasks.layout import ChildPlaces, feature_folder
+from tasks.lessons import choose_schema
 from tasks.progress import progress
 from tasks.readers import labelled_images
 from tasks.real_images import read_latent
 from tasks.samples import iterate_samples
-from tasks.schemas import choose_schema
 from tasks.verdicts import describe_unmeasured, read_verdicts, state
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from stylealign.data.dataset import open_dataset
 from stylealign.metrics.arms import LabelledImages
-from stylealign.metrics.cached_readers import Lessons, cached_reader
+from stylealign.metrics.cached_readers import Lessons
 from stylealign.metrics.readers import Reader
 from stylealign.params import AnalyzeParams
-from tasks.progress import progress
-from tasks.schemas import FITTED, choose_schema
+from tasks.lessons import FITTED, choose_schema, learn
 
 
 def labelled_images(
@@ -45,12 +44,7 @@ def train_reader(
         num_steps=num_steps,
         seed=seed,
     )
-
-    def learn(lessons: Lessons) -> Reader:
-        with progress(description, num_steps, unit="steps") as bar:
-            return lessons.learn(lambda _step: bar.advance())
-
-    return learn(lessons) if cache is None else cached_reader(lessons, cache, learn)
+    return learn(lessons, description, cache)
 
 
 def domain_reader(folder: Path, params: AnalyzeParams, cache: Path) -> Reader:

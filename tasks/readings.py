@@ -25,8 +25,8 @@ from stylealign.params import AnalyzeParams
 from stylealign.tensors import to_uint8
 from stylealign.training import Training
 from tasks.layout import LabelledSets
+from tasks.lessons import FITTED, choose_schema
 from tasks.readers import domain_reader
-from tasks.schemas import FITTED, choose_schema
 
 MAX_FITTED_BYTES: Final = 2 * 10**9
 """Decoded images of a set that a training makes room for to fit a reader."""

@@ -16,9 +16,7 @@ from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.errors import DataError
 from stylealign.models import ModelConfig
 from stylealign.models.precision import ADVICE, is_imitated
-from stylealign.params import (
-    ShardsParams,
-)
+from stylealign.params import ShardsParams
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes

@@ -39,9 +39,9 @@ from stylealign.translation import translate
 from tasks.devices import compute
 from tasks.inversion import open_model, row_seed, train_encoder
 from tasks.layout import ChildPlaces
+from tasks.lessons import choose_schema
 from tasks.readers import train_reader
 from tasks.samples import draw_samples
-from tasks.schemas import choose_schema
 from tasks.translation import as_latents, labelled_codes
 from tasks.verdicts import write_calibration, write_verdicts
 

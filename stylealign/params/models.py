@@ -74,7 +74,7 @@ class MatchParams(Section):
     closeness: float = Field(default=0.8, gt=0, le=1)
     """How much of the parent's spread is followed: more keeps fewer images."""
     min_share: Share = 0.25
-    """Of the images are kept in any case; where need be, the parent is followed less closely."""
+    """Share of the images kept in any case: where need be, the parent is followed less closely."""
     num_samples: Count = 4000
     """Drawings of the parent that are read."""
     reader_steps: Count = 400

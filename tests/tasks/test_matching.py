@@ -13,7 +13,7 @@ from stylealign.models import Model
 from stylealign.params import MatchParams, StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
 from stylealign.training.split import Split
-from tasks import matching
+from tasks import lessons, matching
 from tasks.children import MATCHED_FILE, child_run
 from tasks.matching import choose, match_images
 from tasks.training import finish_training
@@ -50,7 +50,7 @@ def others(tmp_path_factory, prepare_cats) -> ImageDataset:
 @pytest.fixture
 def said(monkeypatch, no_progress) -> list[str]:
     heard: list[str] = []
-    monkeypatch.setattr(matching, "progress", no_progress)
+    monkeypatch.setattr(lessons, "progress", no_progress)
     monkeypatch.setattr(matching, "tell", heard.append)
     monkeypatch.setattr(matching, "warn", heard.append)
     return heard
@@ -65,8 +65,9 @@ def test_heads_that_the_parent_hardly_turns_so_far_are_left_out(
 
     seen = choice.summary["labels"]["yaw"]
     turned = truth.loc[ids].abs()
-    assert matching.FEWEST <= choice.is_kept.sum() == choice.summary["num_kept"] < 0.8 * len(ids)
-    assert turned[choice.is_kept].mean() < turned[~choice.is_kept].mean() - 2
+    kept = turned.index.isin(choice.ids)
+    assert matching.FEWEST <= len(choice.ids) == choice.summary["num_kept"] < 0.8 * len(ids)
+    assert turned[kept].mean() < turned[~kept].mean() - 2
     assert seen["parent"] < seen["kept"] < seen["all"]
     assert said[-1].startswith(f"match keeps {choice.summary['num_kept']} of 300 images")
 
@@ -86,7 +87,7 @@ def test_a_choice_that_would_leave_too_few_keeps_all_and_says_it(
 
     choice = choose(PARAMS, parent, others, ids, people, cache)
 
-    assert choice.is_kept.all()
+    assert choice.ids == ids
     assert "all are kept" in said[0]
 
 
@@ -96,7 +97,7 @@ def test_labels_that_a_reader_hardly_guesses_do_not_count(people, others, parent
     choice = choose(params, parent, others, others.ids(), people, tmp_path)
 
     assert "leaves out eye_openness" in said[0]
-    assert choice.is_kept.all()
+    assert choice.ids == others.ids()
     assert choice.summary["labels"] == {}
 
 
@@ -104,7 +105,7 @@ def test_labels_that_a_reader_hardly_guesses_do_not_count(people, others, parent
     ("labels", "folder", "error", "message"),
     [
         (["beard"], None, ParamsError, "'beard' is not one of"),
-        (["yaw"], Path("nowhere"), DataError, "no manifest"),
+        (["yaw"], Path("nowhere"), DataError, "stylealign run prepare nowhere"),
     ],
 )
 def test_what_cannot_be_read_is_named(

@@ -23,7 +23,7 @@ from stylealign.recipe import Recipe
 from stylealign.standings import Standings
 from stylealign.training import train
 from stylealign.training.split import Split
-from tasks import readers, readings
+from tasks import lessons, readings
 from tasks.children import STANDINGS_FILE, child_run
 from tasks.layout import LabelledSets, feature_folder
 from tasks.readers import domain_reader
@@ -106,7 +106,7 @@ def sets(made) -> LabelledSets:
 def begin(made, tmp_path, monkeypatch, no_progress) -> Begin:
     """Start a training whose readers, of four steps, read hardly anything: every label counts."""
     monkeypatch.setattr(limits, "MIN_SKILL", -100.0)
-    monkeypatch.setattr(readers, "progress", no_progress)
+    monkeypatch.setattr(lessons, "progress", no_progress)
 
     def new(
         sets: LabelledSets | None,

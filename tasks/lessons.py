@@ -1,11 +1,15 @@
-"""Which labels of a data set a stage is about, and which of its images teach a reader."""
+"""What readers are fitted on, and the fit itself behind a bar."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from stylealign.data.dataset import ImageDataset
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import ParamsError
+from stylealign.metrics.cached_readers import Lessons, cached_reader
+from stylealign.metrics.readers import Reader
+from tasks.progress import progress
 
 FITTED: Final = "train"
 """The split that readers are fitted on."""
@@ -23,3 +27,16 @@ def choose_schema(dataset: ImageDataset, labels: Sequence[str]) -> LabelSchema:
                 f"which has {sorted(dataset.schema)}: take it out of `labels`"
             )
     return {name: dataset.schema[name] for name in labels}
+
+
+def learn(lessons: Lessons, description: str, cache: Path | None = None) -> Reader:
+    """The reader of these lessons, from the folder `cache` where one is given and has it already.
+
+    Raises: DataError or DivergenceError as `Lessons.learn`.
+    """
+
+    def fit(lessons: Lessons) -> Reader:
+        with progress(description, lessons.num_steps, unit="steps") as bar:
+            return lessons.learn(lambda _step: bar.advance())
+
+    return fit(lessons) if cache is None else cached_reader(lessons, cache, fit)
