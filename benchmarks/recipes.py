@@ -69,8 +69,10 @@ def main(
             path = out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
             if path.exists() or only not in ("", name):
                 continue
-            recipe = Recipe(**(listed["base"] | changes | {"seed": seed}))
-            batches = DrawnBatches("cats", listed["num_cats"], recipe.batch_size, seed=2)
+            run = listed["base"] | {"num_cats": listed["num_cats"]} | changes | {"seed": seed}
+            num_cats = run.pop("num_cats")
+            recipe = Recipe(**run)
+            batches = DrawnBatches("cats", num_cats, recipe.batch_size, seed=2)
             start = fresh(load_model(parent), seed) if listed.get("from_scratch") else None
             figures = run_recipe(load_model(parent), start, recipe, batches, readers, carrier, path)
             path.write_text(json.dumps({"name": name, **figures}, indent=1) + "\n", "utf-8")
