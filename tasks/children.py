@@ -110,7 +110,15 @@ def child_run(
     settings = section.model_dump(mode="json", exclude={"recipe"}), standing.model_dump(mode="json")
     matched, chosen_by = None, ""
     if section.match is not None:
-        matched = match_images(section.match, parent, dataset, labelled, reader_folder(), split)
+        matched = match_images(
+            section.match,
+            parent,
+            dataset,
+            labelled,
+            reader_folder(),
+            split,
+            mirror=recipe.mirror,
+        )
         chosen_by = open_dataset(labelled).content_hash
     key = snapshot_key(recipe, parent.config.id, dataset.content_hash, *settings, chosen_by)
     snapshot = snapshot_folder() / f"{child}-{key}.safetensors"

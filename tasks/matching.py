@@ -1,6 +1,6 @@
 """Which of a child's images it is trained on: those that the parent draws the like of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -51,8 +51,12 @@ def match_images(
     labelled: Path,
     cache: Path,
     split: Split,
+    *,
+    mirror: bool = False,
 ) -> Matched:
     """Choose images of a data set's training split; the first process chooses for all of them.
+
+    With `mirror` the training shows each image from both sides, so both are looked at.
 
     Raises: ParamsError for a label that the parent's images do not have; DataError if the reader
         has too few images; DivergenceError if its loss is not finite.
@@ -60,7 +64,7 @@ def match_images(
     ids = dataset.ids("train")
     matched = Matched(ids, {})
     if split.rank == 0:
-        matched = choose(params, parent, dataset, ids, labelled, cache)
+        matched = choose(params, parent, dataset, ids, labelled, cache, mirror=mirror)
     is_kept = torch.from_numpy(np.isin(ids, matched.ids)).to(parent.generator.w_avg.device)
     rows = split.from_first(is_kept.byte()).nonzero().flatten().tolist()
     return Matched([ids[row] for row in rows], matched.summary)
@@ -73,6 +77,8 @@ def choose(
     ids: list[str],
     labelled: Path,
     cache: Path,
+    *,
+    mirror: bool = False,
 ) -> Matched:
     """Read both domains and choose; says what came of it."""
     if not (labelled / MANIFEST_FILE).exists():
@@ -86,14 +92,14 @@ def choose(
     if not schema:
         return Matched(ids, {"labels": {}, "num_images": len(ids), "num_kept": len(ids)})
     drawn = read(reader, schema, iterate_samples(parent, params.num_samples, params.seed))
-    shown = read(reader, schema, dataset.batches(ids, READ_AT_ONCE))
-    weights = matching_weights(shown, drawn)
+    shown = read(reader, schema, sides(dataset, ids, mirror=mirror))
+    weights = matching_weights(shown, drawn).reshape(-1, len(ids)).mean(0)
     is_kept = choose_matching(weights, params.closeness, params.min_share, params.seed)
     if is_kept.sum() < FEWEST:
         warn(f"match would leave {is_kept.sum()} of {len(ids)} images: all are kept")
         is_kept[:] = True
     spreads = {
-        name: describe(spec.values, drawn[name], shown[name], is_kept)
+        name: describe(spec.values, drawn[name], shown[name], np.resize(is_kept, len(shown[name])))
         for name, spec in schema.items()
     }
     kept = [ids[row] for row in np.flatnonzero(is_kept)]
@@ -114,6 +120,13 @@ def parent_reader(params: MatchParams, dataset: ImageDataset, cache: Path) -> Re
         recipe=Recipe(augmentation=Augmentation(color_jitter=COLOR_JITTER)),
     )
     return learn(lessons, f"reader of {dataset.folder.name}", cache)
+
+
+def sides(dataset: ImageDataset, ids: list[str], *, mirror: bool) -> Iterator[PixelBatch]:
+    """The images as they are, and where they are shown mirrored, all of them so once more."""
+    yield from dataset.batches(ids, READ_AT_ONCE)
+    if mirror:
+        yield from (batch[:, :, ::-1].copy() for batch in dataset.batches(ids, READ_AT_ONCE))
 
 
 def read(reader: Reader, schema: LabelSchema, batches: Iterable[PixelBatch]) -> Readings:

@@ -27,6 +27,7 @@ from stylealign.report.sources import Sources
 
 COVERAGE_FILE = "coverage.json"
 HISTORY_FILE = "history.json"
+MATCHED_FILE = "matched.json"
 STANDINGS_FILE = "standings.json"
 RULES = {
     "rule": "of all whose fidelity is nearly the best the one most like the parent, no label read",
@@ -51,6 +52,9 @@ def describe_training(sources: Sources) -> Section:
             blocks.append(missing(f"The training of {name} is", f"train_child {name}"))
             continue
         blocks.append(Text(name, "heading"))
+        matched = child.model / MATCHED_FILE
+        if matched.exists():
+            blocks.append(matched_table(matched))
         standings = child.model / STANDINGS_FILE
         if standings.exists():
             blocks.append(standing_charts(name, read_standings(standings)))
@@ -88,6 +92,36 @@ def coverage_table(path: Path) -> Table:
     titles = ("spread, samples / data", "largest gap of a share", "reader's score")
     columns = (Column("label", is_number=False), *map(Column, titles))
     return Table(caption, columns, tuple(rows))
+
+
+def matched_table(path: Path) -> Table:
+    """Which images the child was trained on, by what a reader sees in them and in the parent's.
+
+    Raises: DataError if the file holds no such thing.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        num_kept, num_images = int(content["num_kept"]), int(content["num_images"])
+        rows: list[tuple[Cell, ...]] = []
+        for name, sets in content["labels"].items():
+            seen = [sets[column] for column in ("parent", "kept", "all")]
+            if isinstance(seen[0], dict):
+                rows += [
+                    (Cell(f"{words(name)}: {value}"), *(Cell(percent(one[value])) for one in seen))
+                    for value in seen[0]
+                ]
+            else:
+                cells = (Cell(significant(float(one))) for one in seen)
+                rows.append((Cell(f"{words(name)}, standard deviation"), *cells))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        message = f"{str(path)!r} holds no choice of images ({error!r}): train the child again"
+        raise DataError(message) from error
+    caption = (
+        f"Trained on {num_kept:,} of {num_images:,} images, those that the parent draws the like "
+        "of (match), as a reader of the parent's domain sees both: no label of the child is read."
+    )
+    titles = ("the parent draws", "images kept", "all images")
+    return Table(caption, (Column("label", is_number=False), *map(Column, titles)), tuple(rows))
 
 
 def read_history(path: Path) -> pd.DataFrame:

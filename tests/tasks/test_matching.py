@@ -80,6 +80,25 @@ def test_images_of_the_parents_own_domain_nearly_all_stay(people, others, parent
     assert list(matched.summary["labels"]) == ["yaw", "tone"]
 
 
+def test_images_shown_from_both_sides_too_are_kept_if_the_parent_draws_either(
+    people, others, parent, cache, said
+):
+    """Heads turned to one side alone: mirrored, half of what is shown looks the other way."""
+    truth = others.labels()["yaw"]
+    ids = truth.index[truth.to_numpy() > 0].tolist()
+
+    plain, mirrored = (
+        choose(PARAMS, parent, others, ids, people, cache, mirror=mirror)
+        for mirror in (False, True)
+    )
+
+    shares = [choice.summary["num_kept"] / len(ids) for choice in (plain, mirrored)]
+    spread = [choice.summary["labels"]["yaw"] for choice in (plain, mirrored)]
+    assert shares[0] < 0.9 < shares[1]
+    assert spread[1]["all"] > 1.5 * spread[0]["all"]
+    assert spread[1]["all"] == pytest.approx(spread[1]["parent"], rel=0.2)
+
+
 def test_a_choice_that_would_leave_too_few_keeps_all_and_says_it(
     people, others, parent, cache, said
 ):

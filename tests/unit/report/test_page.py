@@ -328,6 +328,38 @@ def test_a_child_without_standings_has_its_curves_alone(sources: Sources, projec
     assert [block.kind for block in section.blocks] == ["text", "charts"]
 
 
+def test_the_images_that_a_child_was_matched_by_are_told(sources: Sources, project: Path):
+    yaw = {"parent": 11.87, "all": 20.1, "kept": 13.2}
+    tone = {
+        "parent": {"light": 0.4, "dark": 0.6},
+        "all": {"light": 0.7, "dark": 0.3},
+        "kept": {"light": 0.46, "dark": 0.54},
+    }
+    content = {"labels": {"yaw": yaw, "tone": tone}, "num_images": 2812, "num_kept": 1866}
+    path = project / "artifacts" / "train_child" / "cats" / "matched.json"
+    path.write_text(json.dumps(content), "utf-8")
+
+    _, table, *_ = describe_training(sources).blocks
+
+    assert isinstance(table, Table)
+    assert "Trained on 1,866 of 2,812 images" in table.caption
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["yaw, standard deviation", "11.9", "13.2", "20.1"],
+        ["tone: light", "40 %", "46 %", "70 %"],
+        ["tone: dark", "60 %", "54 %", "30 %"],
+    ]
+    assert "1,866 of 2,812" in section(read(sources), "training")
+
+
+@pytest.mark.parametrize("broken", ["", "[]", '{"num_kept": 1, "num_images": 2, "labels": [1]}'])
+def test_a_broken_choice_of_images_is_refused(sources: Sources, project: Path, broken: str):
+    path = project / "artifacts" / "train_child" / "cats" / "matched.json"
+    path.write_text(broken, "utf-8")
+
+    with pytest.raises(DataError, match="holds no choice of images"):
+        describe_training(sources)
+
+
 def write_coverage(project: Path, text: str) -> None:
     (project / "models" / "people" / "coverage.json").write_text(text, "utf-8")
 
