@@ -46,7 +46,7 @@ _TAIL_OF_D: Final = {
 
 
 def import_rosinality(checkpoint: dict[str, Any], source: str, num_bytes: int) -> Model:
-    """A model of the state dicts `g_ema` and, where present, `g` and `d`.
+    """A model of the state dicts `g_ema` and, where present, `g` and `d`, or of `g` alone.
 
     The file says nothing but weights, so widths and depths come from them. Where `latent_avg` is
     absent it is measured, as the repository does before it truncates. The repository's first
@@ -54,14 +54,7 @@ def import_rosinality(checkpoint: dict[str, Any], source: str, num_bytes: int) -
 
     Raises: CheckpointError naming the file and what is missing, misshapen or not supported.
     """
-    tables = {
-        ours: _table(checkpoint[theirs], f"{source}: {theirs}", num_bytes)
-        for ours, theirs in _NETWORKS.items()
-        if theirs in checkpoint
-    }
-    if "G_ema" not in tables:
-        message = f"{source!r} holds no state dict 'g_ema'"
-        raise CheckpointError(message)
+    tables = _tables(checkpoint, source, num_bytes)
     config = check_config(_fields(tables["G_ema"], tables.get("D")), source)
     w_avg = checkpoint.get("latent_avg")
     if w_avg is not None and not isinstance(w_avg, StoredTensor):
@@ -82,6 +75,21 @@ def import_rosinality(checkpoint: dict[str, Any], source: str, num_bytes: int) -
     if w_avg is None:
         measure_w_avg(model, source)
     return model
+
+
+def _tables(checkpoint: dict[str, Any], source: str, num_bytes: int) -> dict[str, TensorTable]:
+    """The state dicts by our names of the networks."""
+    tables = {
+        ours: _table(checkpoint[theirs], f"{source}: {theirs}", num_bytes)
+        for ours, theirs in _NETWORKS.items()
+        if checkpoint.get(theirs) is not None
+    }
+    if "G" in tables and "G_ema" not in tables:  # as those publish who average no weights
+        tables["G_ema"] = tables.pop("G")
+    if "G_ema" not in tables:
+        message = f"{source!r} holds no state dict 'g_ema' or 'g'"
+        raise CheckpointError(message)
+    return tables
 
 
 def generator_names(config: ModelConfig) -> dict[str, str]:

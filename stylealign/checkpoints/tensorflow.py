@@ -34,8 +34,8 @@ _HARMLESS: Final = frozenset({
     "fmap_max", "fmap_const", "architecture", "use_noise", "randomize_noise", "num_fp16_res",
     "conv_clamp", "resample_kernel", "fused_modconv", "mbstd_group_size", "mbstd_num_features",
     "truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val",
-    "dlatent_avg_beta", "style_mixing_prob", "mapping_func", "synthesis_func",
-    "dlatent_broadcast", "freeze_layers", "pagan_num", "pagan_fade",
+    "dlatent_avg_beta", "w_avg_beta", "style_mixing_prob", "mapping_func", "synthesis_func",
+    "dlatent_broadcast", "freeze_layers", "pagan_num", "pagan_fade", "structure", "conditioning",
 })  # fmt: skip
 """Arguments that are read below, show in the arrays' shapes, or matter in training alone."""
 
@@ -264,7 +264,11 @@ def _check_arguments(state: dict[str, Any], source: str) -> None:
     if not isinstance(kwargs, dict):
         message = f"{source}: its static_kwargs are no dict"
         raise CheckpointError(message)
-    only = _ONLY | {"resample_kernel": ([1, 3, 3, 1], (1, 3, 3, 1))}
+    sides = (kwargs.get("resolution"),)
+    only = _ONLY | {
+        "resample_kernel": ([1, 3, 3, 1], (1, 3, 3, 1)), "resolution_w": sides,
+        "resolution_h": sides,
+    }  # fmt: skip
     for name, value in kwargs.items():
         is_known = name in _HARMLESS or name in only
         if not is_known or (name in only and value not in only[name]):

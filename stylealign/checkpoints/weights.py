@@ -36,6 +36,9 @@ def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str)
     if "G_ema" not in parts:
         message = f"{source!r} has no generator: tensor names must start with 'G_ema.'"
         raise CheckpointError(message)
+    if "D" in parts and not config.discriminator_widths:
+        message = f"{source!r} has a discriminator, but no discriminator_channels"
+        raise CheckpointError(message)
     with torch.device("meta"):
         generator = Generator(config)
         raw_generator = Generator(config) if "G" in parts else None
@@ -70,8 +73,10 @@ def check_config(fields: Mapping[str, object], source: str) -> ModelConfig:
 def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of all tensors that the networks of a config can have, by name."""
     with torch.device("meta"):
-        generator, discriminator = Generator(config), Discriminator(config)
-    networks = {"G_ema": generator, "G": generator, "D": discriminator}
+        generator = Generator(config)
+        networks: dict[str, nn.Module] = {"G_ema": generator, "G": generator}
+        if config.discriminator_widths:
+            networks["D"] = Discriminator(config)
     return {
         f"{prefix}.{name}": tuple(tensor.shape)
         for prefix, network in networks.items()

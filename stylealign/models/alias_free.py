@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from stylealign.models.bands import Band, design_low_pass, design_radial_low_pass, plan_bands
 from stylealign.models.config import ModelConfig
 from stylealign.models.initial import standard_normal
-from stylealign.models.latents import Images, WPlus
+from stylealign.models.latents import Images, WPlus, as_w_plus
 from stylealign.models.layers import EqualizedLinear
 from stylealign.models.operators import LRELU_GAIN, LRELU_SLOPE
 from stylealign.models.resampling import upfirdn2d
@@ -145,7 +145,7 @@ class AliasFreeSynthesis(nn.Module):
         super().__init__()
         settings = config.require_alias_free()
         bands = plan_bands(settings, config.resolution)
-        self.num_ws, self.w_dim = config.num_ws, config.w_dim
+        self.num_ws = config.num_ws
         self.output_scale = settings.output_scale
         self.input = FourierInput(config.w_dim, bands[0])
         self.layers = nn.ModuleDict()
@@ -161,12 +161,7 @@ class AliasFreeSynthesis(nn.Module):
 
         Shapes: w_plus [N, num_ws, w_dim] -> {"input": [N, 4], "L0_36_512": [N, C], ...}.
         """
-        if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_ws, self.w_dim):
-            message = (
-                f"expected w_plus of shape [N, {self.num_ws}, {self.w_dim}], "
-                f"got {tuple(w_plus.shape)}"
-            )
-            raise ValueError(message)
+        w_plus = as_w_plus(w_plus, self.num_ws, self.input.affine.weight)
         styles = {"input": self.input.affine(w_plus[:, 0])}
         for index, (name, layer) in enumerate(self.layers.items(), start=1):
             styles[name] = cast("AliasFreeLayer", layer).affine(w_plus[:, index])

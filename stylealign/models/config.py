@@ -52,7 +52,7 @@ class ModelConfig(BaseModel):
 
     discriminator_architecture: Literal["resnet", "skip", "orig"] = "resnet"
     discriminator_channels: dict[int, int] = Field(default_factory=dict)
-    """Width of the discriminator's block at each resolution; empty = as the generator."""
+    """Width of the discriminator's block at each resolution; empty = as the generator's."""
     discriminator_conv_clamp: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     discriminator_fc_dim: int | None = Field(default=None, ge=1, le=65536)
     """Width of the discriminator's last hidden layer; None = its width at 4x4."""
@@ -135,6 +135,11 @@ class ModelConfig(BaseModel):
     def block_resolutions(self) -> tuple[int, ...]:
         """Resolutions of the synthesis blocks, 4 first."""
         return tuple(2**i for i in range(2, int(math.log2(self.resolution)) + 1))
+
+    @property
+    def discriminator_widths(self) -> dict[int, int]:
+        """Width of each block of a discriminator, if there is one; empty = there can be none."""
+        return self.discriminator_channels or self.channels
 
     @property
     def num_ws(self) -> int:

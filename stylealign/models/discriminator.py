@@ -63,7 +63,7 @@ class Discriminator(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        channels = config.discriminator_channels or config.channels
+        channels = config.discriminator_widths
         architecture, clamp = config.discriminator_architecture, config.discriminator_conv_clamp
         self.blocks = nn.ModuleDict()
         for resolution in reversed(config.block_resolutions[1:]):

@@ -49,6 +49,7 @@ class MappingToWPlus(nn.Module):
         """Pull the first `cutoff` layers of w_plus towards `w_avg`."""
         if psi == 1:
             return w_plus
+        w_plus = w_plus.to(self.w_avg.dtype)
         head = self.w_avg.lerp(w_plus[:, :cutoff], psi)
         return head if cutoff is None else torch.cat([head, w_plus[:, cutoff:]], dim=1)
 

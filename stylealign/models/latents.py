@@ -16,6 +16,19 @@ WPlus: TypeAlias = Float[Tensor, "N num_ws w_dim"]
 Logits: TypeAlias = Float[Tensor, "N 1"]
 
 
+def as_w_plus(codes: Tensor, num_ws: int, like: Tensor) -> WPlus:
+    """Codes of any type, such as those numpy saved, in that of the affine weights `like`.
+
+    Shapes: codes [N, num_ws, w_dim], like [C, w_dim].
+    Raises: ValueError if they are of another shape.
+    """
+    expected = (num_ws, like.shape[1])
+    if codes.ndim != 3 or codes.shape[1:] != expected:
+        message = f"expected w_plus of shape [N, {num_ws}, {expected[1]}], got {tuple(codes.shape)}"
+        raise ValueError(message)
+    return codes.to(like.dtype)
+
+
 @dataclass(frozen=True)
 class Latents:
     """Codes with the space that they live in and the model that they were found in.

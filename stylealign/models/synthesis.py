@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stylealign.models.config import ModelConfig
 from stylealign.models.initial import standard_normal
-from stylealign.models.latents import Images, WPlus
+from stylealign.models.latents import Images, WPlus, as_w_plus
 from stylealign.models.layers import EqualizedConv, StyledConv, ToRGB
 from stylealign.models.operators import blur_kernel, upsample
 from stylealign.models.precision import Precision
@@ -65,7 +65,7 @@ class Synthesis(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.num_ws, self.w_dim = config.num_ws, config.w_dim
+        self.num_ws = config.num_ws
         self.blocks = nn.ModuleDict(
             {f"b{resolution}": Block(config, resolution) for resolution in config.block_resolutions}
         )
@@ -81,12 +81,8 @@ class Synthesis(nn.Module):
 
         Shapes: w_plus [N, num_ws, w_dim] -> {"b4.conv1": [N, C], "b4.torgb": [N, C], ...}.
         """
-        if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_ws, self.w_dim):
-            message = (
-                f"expected w_plus of shape [N, {self.num_ws}, {self.w_dim}], "
-                f"got {tuple(w_plus.shape)}"
-            )
-            raise ValueError(message)
+        first = cast("Block", self.blocks["b4"]).conv1.affine.weight
+        w_plus = as_w_plus(w_plus, self.num_ws, first)
         styles, index = {}, 0
         for block_name, block in self.named_blocks():
             for offset, layer_name in enumerate(block.layer_names):

@@ -174,6 +174,21 @@ def test_sizes_come_from_the_arrays_where_the_arguments_are_silent(tmp_path, mon
     assert (config.resolution, config.img_channels, config.c_dim, config.z_dim) == (16, 3, 3, 10)
 
 
+def test_arguments_that_change_nothing_in_inference_are_read_over(tmp_path, monkeypatch):
+    extra = {
+        "structure": "auto", "conditioning": None, "w_avg_beta": 0.9, "resolution_w": 16,
+        "resolution_h": 16,
+    }  # fmt: skip
+    ids = [
+        load_model(era.write_snapshot(tmp_path / f"{i}.pkl", states, monkeypatch)).config
+        for i, (states, _) in enumerate(
+            networks(Case(kwargs=kwargs), seed=0) for kwargs in ({}, extra)
+        )
+    ]
+
+    assert ids[0] == ids[1]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -182,6 +197,7 @@ def test_sizes_come_from_the_arrays_where_the_arguments_are_silent(tmp_path, mon
         ({"resample_kernel": [1, 2, 1]}, "resample_kernel"),
         ({"nonlinearity": "relu"}, "nonlinearity"),
         ({"use_spectral_norm": True}, "use_spectral_norm"),
+        ({"resolution_w": 8}, "resolution_w"),
     ],
 )
 def test_arguments_that_change_the_computation_are_refused_by_name(

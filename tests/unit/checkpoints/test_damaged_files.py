@@ -252,6 +252,21 @@ def test_absurd_bands_in_a_config_are_refused_by_field(field, value, tmp_path):
     assert field.split("_")[0] in refuse(folder)
 
 
+def test_a_discriminator_of_unknown_widths_is_refused(tmp_path):
+    torch.manual_seed(0)
+    config = ModelConfig(
+        architecture="stylegan3-t", resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2,
+        alias_free=AliasFreeConfig(channels=(8, 8, 6, 6, 3)), noise=False,
+        discriminator_channels={4: 8, 8: 8, 16: 8},
+    )  # fmt: skip
+    folder = tmp_path / "model"
+    save_model(Model.new(config), folder)
+
+    edit_config(folder, discriminator_channels={})
+
+    assert "unknown tensor 'D." in refuse(folder)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

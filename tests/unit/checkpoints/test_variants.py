@@ -178,6 +178,20 @@ def test_early_rosinality_files_without_noise_maps_get_the_same_ones_each_time(t
     assert torch.equal(first.synthesis(w_plus, noise="none"), whole.synthesis(w_plus, noise="none"))
 
 
+@pytest.mark.parametrize("others", [{}, {"d": None, "g_ema": None, "latent_avg": None}])
+def test_the_generator_as_trained_is_read_where_no_other_is_there(others, tmp_path, rng):
+    checkpoint = torch.load(REFERENCE / "rosinality_32.pt", weights_only=True)
+    torch.save({"g": checkpoint["g"]} | others, tmp_path / "style.pt")
+    torch.save({"g_ema": checkpoint["g"]}, tmp_path / "model.pt")
+
+    style, model = load_model(tmp_path / "style.pt"), load_model(tmp_path / "model.pt")
+
+    z = torch.randn(2, 64, generator=rng)
+    assert torch.equal(style.generator(z), model.generator(z))
+    assert style.raw_generator is None
+    assert style.discriminator is None
+
+
 def test_a_mean_w_that_kept_its_batch_axis_is_read(tmp_path):
     checkpoint = torch.load(REFERENCE / "rosinality_32.pt", weights_only=True)
     mean = checkpoint["latent_avg"]

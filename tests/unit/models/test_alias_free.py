@@ -57,6 +57,19 @@ IDENTITY = [[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]
 QUARTER_TURN = [[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]
 
 
+def test_a_model_without_discriminator_comes_back(tmp_path, rng):
+    torch.manual_seed(0)
+    model = Model.new(small_config("stylegan3-r"))
+    config = model.config.model_copy(update={"discriminator_channels": {}})
+    alone, z = Model(model.generator, config), torch.randn(2, 8, generator=rng)
+
+    save_model(alone, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+
+    assert torch.equal(loaded.generator(z), model.generator(z))
+    assert loaded.discriminator is None
+
+
 def test_a_quarter_turn_of_the_input_turns_the_images_of_r(rng):
     generator, z = small_generator("stylegan3-r"), torch.randn(2, 8, generator=rng)
 

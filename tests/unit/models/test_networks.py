@@ -93,6 +93,19 @@ def test_every_space_leads_to_the_same_image(z):
         assert torch.allclose(generator.to_w_plus(code, space), w_plus, atol=1e-6), space
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_codes_of_another_type_are_drawn_and_truncated_as_what_they_are(dtype, z):
+    generator = small_model().generator
+    w_plus = generator.mapping(z).to(dtype)
+
+    image = generator.synthesis(w_plus)
+    truncated = generator.to_w_plus(w_plus, "w_plus", truncation_psi=0.5)
+
+    assert image.dtype == truncated.dtype == torch.float32
+    assert torch.equal(image, generator.synthesis(w_plus.float()))
+    assert torch.equal(truncated, generator.mapping.truncate(w_plus.float(), 0.5))
+
+
 def test_drawing_styles_is_drawing_their_codes(z):
     generator = small_model().generator
     w_plus = generator.mapping(z)
