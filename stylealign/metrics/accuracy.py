@@ -143,7 +143,8 @@ class LabelScorer:
     ) -> Float[np.ndarray, " B"]:
         """Score predictions once for every row of counts; without counts each image counts once.
 
-        A class that a resample misses does not count in it.
+        A class that a resample misses does not count in it. A resample that no constant is wrong
+        in, or that has no image with a true value, has no score (NaN).
 
         Shapes: counts [B, N] for N images; returns [B].
         Raises: DataError if the number of predictions is not that of the true values.
@@ -156,7 +157,7 @@ class LabelScorer:
         if self._spec.type in ("class", "multilabel"):
             return self._recalls(predictions, weights)
         errors = np.where(self._is_known, np.abs(self._truth - predictions), 0.0)
-        return 1.0 - (weights @ errors)[:, 0] / (weights @ self._constant_error)[:, 0]
+        return 1.0 - _quotient((weights @ errors)[:, 0], (weights @ self._constant_error)[:, 0])
 
     def _columns(self, table: pd.DataFrame) -> np.ndarray:
         """Return the label as [N, 1], or [N, num_values] for a multi-label."""
@@ -177,8 +178,13 @@ class LabelScorer:
             masses = weights @ of_class
             hits = weights @ (of_class * (truth == column)[:, None])
             recalls = np.divide(hits, masses, out=np.zeros_like(hits), where=masses > 0)
-            per_column.append(recalls.sum(1) / (masses > 0).sum(1))
+            per_column.append(_quotient(recalls.sum(1), (masses > 0).sum(1)))
         return np.mean(per_column, axis=0)
+
+
+def _quotient(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """NaN where it is divided by nothing."""
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
 
 
 def _confusion(truth: Values, predicted: Values) -> Float[np.ndarray, "K K"]:

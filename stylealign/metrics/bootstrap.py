@@ -10,6 +10,8 @@ from jaxtyping import Float
 from stylealign.errors import DataError
 
 LEVEL: Final = 0.95
+MAX_SILENT: Final = 0.05
+"""Share of resamples that may have no value; where more have none there is no interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,17 @@ def draw_resamples(
 
 
 def interval(values: Float[np.ndarray, " B"]) -> tuple[float, float]:
-    """Return the central 95 % of resampled values.
+    """Return the central 95 % of resampled values; of those that are none (NaN) a few may be.
+
+    Where more than `MAX_SILENT` have no value both ends are NaN.
 
     Source: Efron and Tibshirani, 1993, chapter 13 (percentile interval).
     """
+    has_value = ~np.isnan(values)
+    if has_value.mean() < 1.0 - MAX_SILENT:
+        return np.nan, np.nan
     tail = (1.0 - LEVEL) / 2.0
-    low, high = np.quantile(values, [tail, 1.0 - tail])
+    low, high = np.quantile(values[has_value], [tail, 1.0 - tail])
     return float(low), float(high)
 
 

@@ -272,9 +272,9 @@ def _route_gap(route: _Arm, source: _Arm, oracle: _Arm, *, is_open: bool) -> Rou
     if is_open:
         gap_closed = (route.score - source.score) / (oracle.score - source.score)
         headroom = oracle.resampled - source.resampled
-        # a rare resample without headroom has no share; its bound is the widest
+        # a resample without headroom has no share: fewer than one in forty, by the bound above
         shares = (route.resampled - source.resampled) / np.where(headroom > 0, headroom, np.nan)
-        low, high = interval(shares[np.isfinite(shares)])
+        low, high = interval(shares)
     return RouteGap(
         score=route.score,
         gap_closed=gap_closed,
@@ -287,6 +287,11 @@ def _route_gap(route: _Arm, source: _Arm, oracle: _Arm, *, is_open: bool) -> Rou
 
 
 def _closed_reason(headroom: float, headroom_low: float) -> str:
+    if np.isnan(headroom_low):
+        return (
+            f"oracle - source_only is {headroom:.3f} without a bound: too few test images differ "
+            "in this label for resamples of them to be scored"
+        )
     return (
         f"oracle - source_only is {headroom:.3f} with a lower bound of {headroom_low:.3f}, "
         f"under {MIN_HEADROOM}: there is no gap to close"

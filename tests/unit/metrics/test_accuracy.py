@@ -1,5 +1,7 @@
 """Laws of the scores, each against an independent formula."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -151,6 +153,19 @@ def test_counting_an_image_twice_equals_listing_it_twice(name, spec, classes, nu
             constant_error = np.abs(numbers[0][rows] - np.median(numbers[0])).sum()
             expected = 1 - np.abs(numbers[0] - numbers[1])[rows].sum() / constant_error
         assert score == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "spec"), [("animal", CLASS), ("age", NUMBER)])
+def test_a_resample_that_says_nothing_has_no_score(name, spec):
+    truth = pd.DataFrame({"animal": ["cat", "dog", None, None], "age": [1.0, 1.0, 1.0, 2.0]})
+    counts = np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 4.0, 0.0]])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = LabelScorer(name, spec, truth).scores(truth.ffill(), counts)
+
+    assert scores[0] == 1.0
+    assert np.isnan(scores[1])
 
 
 def test_columns_that_cannot_be_scored_are_refused():

@@ -73,3 +73,11 @@ def test_empty_and_unequal_columns_are_refused():
         bootstrap(np.dot, np.ones(3), np.ones(4), rng=np.random.default_rng(0))
     with pytest.raises(DataError, match="at least 1"):
         draw_resamples(0, 1, num_resamples=10, rng=np.random.default_rng(0))
+
+
+def test_resamples_without_a_value_are_left_out_as_long_as_they_are_few():
+    values = np.arange(1001.0)
+    few, many = (np.append(values, np.full(number, np.nan)) for number in (50, 100))
+
+    assert interval(few) == pytest.approx((25.0, 975.0))
+    assert np.isnan(interval(many)).all()

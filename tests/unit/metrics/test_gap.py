@@ -159,6 +159,28 @@ def test_errors_of_levels_are_counted_in_levels():
     assert beside["spearman"]["oracle"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("num_other", "is_bounded"), [(3, False), (9, True)])
+def test_a_label_that_hardly_varies_has_an_interval_as_soon_as_resamples_do(num_other, is_bounded):
+    values = np.zeros(NUM_TEST)
+    values[:num_other] = np.linspace(20, 30, num_other)
+    truth = pd.DataFrame({"glasses": ["no"] * NUM_TEST, "yaw": values})
+    rows = np.random.default_rng(0)
+
+    def arm(error: float) -> list[pd.DataFrame]:
+        return [truth.assign(yaw=values + rows.normal(0, error, NUM_TEST)) for _ in range(2)]
+
+    gap = compare(truth, source_variants={"plain": arm(0.2)}, routes={"data": arm(0.1)},
+                  oracle=arm(0.01))["yaw"]  # fmt: skip
+
+    assert (gap["gap_closed"] is not None) == is_bounded
+    assert np.isfinite([gap["gain_low"], gap["gain_high"], gap["headroom_low"]]).all() == is_bounded
+    if is_bounded:
+        assert gap["gap_closed"] == pytest.approx(0.5, abs=0.1)
+        assert gap["low"] < gap["gap_closed"] < gap["high"]
+    else:
+        assert "too few test images differ in this label" in gap["reason"]
+
+
 def test_a_label_without_two_true_values_is_left_out(truth):
     gaps = compare(truth.assign(glasses="no"))
 
