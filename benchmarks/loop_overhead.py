@@ -28,7 +28,7 @@ from stylealign.data.sources import ProceduralSource
 from stylealign.models import Model
 from stylealign.recipe import Recipe
 from stylealign.training import Training, loop, steps, train
-from tasks.records import Record
+from tasks.records import LiveRecord, Record
 from tasks.watching import Watch
 
 NUM_IMAGES = 1000
@@ -95,7 +95,8 @@ def measure_overhead(dataset: ImageDataset, folder: Path) -> tuple[float, float,
     batches = TrainingBatches(dataset, RECIPE.batch_size, seed=0)
     networks, average = Stopwatch(), Stopwatch()
     with mlflow.start_run() as run:
-        watch = Watch(training, folder / "run.safetensors", Record(run.info.run_id))
+        record = LiveRecord(Record(run.info.run_id), print)
+        watch = Watch(training, folder / "run.safetensors", record)
         with networks.watch(loop, "train_step"), average.watch(steps, "update_ema"):
             started = time.process_time()
             for tick in train(training, batches, snapshot=folder / "run.safetensors"):

@@ -7,7 +7,7 @@ from prefect import flow
 from stylealign.params import Params
 from tasks.devices import choose_device, compute
 from tasks.layout import snapshot_folder, training_images
-from tasks.parents import train_from_scratch
+from tasks.parents import snapshots_of, train_from_scratch
 from tasks.records import recorded
 from tasks.training import drop_snapshots
 
@@ -20,5 +20,5 @@ def train_parent(params: Params) -> Path:
     with recorded("train_parent", "", section, {"training": images}) as record:
         with compute(params.project.num_threads):
             train_from_scratch(section, images, snapshot_folder(), device, record)
-        drop_snapshots(section.dataset, snapshot_folder())
+        drop_snapshots(snapshots_of(section.dataset), snapshot_folder())
     return Path(section.model)

@@ -33,7 +33,7 @@ class Recipe(BaseModel):
         StyleGAN2-ADA, arXiv:2006.06676. Our own terms name their reason on the field.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     total_kimg: float = Field(gt=0)
     """Thousands of real images shown to the discriminator."""
@@ -51,7 +51,7 @@ class Recipe(BaseModel):
     """Images that a process holds at once; gradients of the parts add up to the batch's."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of G and D in the adversarial losses; weights, mapping, R1, path length stay float32."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
     g_lr: Positive | Auto = 1e-3
     """auto: 0.0025, from 1024 pixels on 0.002."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from stylealign.alignment.standing import FixedCodes, Rule, Standing
 from stylealign.data.dataset import ImageDataset
+from stylealign.errors import DataError
 from stylealign.metrics.cached_features import BATCH_SIZE, cached_features
 from stylealign.metrics.features import collect_features, load_extractor
 from stylealign.models import Model
@@ -25,9 +26,10 @@ class Standings:
     What it measures lies in the training's own state, so a run that goes on, or falls back, has
     what belongs to the kimg it is at. It draws nothing from the rng of the training. Features of
     the real images are kept in the folder `features`, if one is given. With `choose` "last" the
-    last snapshot becomes the child, whatever the rule says.
+    last snapshot becomes the child, whatever the rule says. `ids` are the images that it is
+    trained on, if these are not all of the training split.
 
-    Raises: DataError if the training split has fewer than two images.
+    Raises: DataError if these are fewer than two images.
     """
 
     def __init__(
@@ -37,13 +39,14 @@ class Standings:
         dataset: ImageDataset,
         params: StandingParams | None = None,
         *,
+        ids: list[str] | None = None,
         choose: Literal["rule", "last"] = "rule",
         features: Path | None = None,
     ) -> None:
         params = params or StandingParams()
         self.training, self.choose, self.params = training, choose, params
         self.rule = Rule(tolerance=params.tolerance, margin=params.margin)
-        ids = dataset.ids("train")
+        ids = dataset.ids("train") if ids is None else ids
         picks = np.random.default_rng(params.seed).permutation(len(ids))[: params.num_codes]
         chosen, device = [ids[pick] for pick in sorted(picks)], str(parent.generator.w_avg.device)
         extractor = load_extractor(EXTRACTOR, resolution=params.feature_resolution)
@@ -66,13 +69,13 @@ class Standings:
     @property
     def all(self) -> list[Standing]:
         """Standings of the course so far, in the order of their kimg."""
-        return [Standing(**figures) for figures in self.training.standings]
+        return [Standing(**figures) for figures in self.training.measurements]
 
     def measure(self) -> Standing:
         """Note where the child stands now, and which snapshots must not be lost."""
         training = self.training
         standing = self.codes.measure(training.model, training.kimg, with_groups=True)
-        training.standings = [*training.standings, asdict(standing)]
+        training.measurements = [*training.measurements, asdict(standing)]
         if self.choose == "rule":
             training.contenders = [one.kimg for one in self.rule.contenders(self.all)]
         return standing
@@ -80,9 +83,12 @@ class Standings:
     def keep(self, snapshot: str | Path) -> Standing:
         """Make the snapshot that is to be kept the child, networks and kimg.
 
-        Raises: CheckpointError if it is no longer there.
+        Raises: CheckpointError if it is no longer there; DataError if nothing was measured.
         """
         training, standings = self.training, self.all
+        if not standings:
+            message = "no snapshot was measured, so none can be chosen"
+            raise DataError(f"{message}: pass on_snapshot=standings.measure to train")
         kept = self.rule.choose(standings) if self.choose == "rule" else standings[-1]
         if kept.kimg != training.kimg:
             training.restore_networks(load_state(SnapshotFiles(Path(snapshot)).at(kept.kimg))[0])

@@ -8,7 +8,7 @@ from prefect.logging import get_run_logger
 
 from stylealign.checkpoints import load_model
 from stylealign.data.dataset import open_dataset
-from stylealign.models import ModelConfig
+from stylealign.models import Model, ModelConfig
 from stylealign.params import AnalyzeParams, ShardsParams, StandingParams, TrainChildParams
 from stylealign.standings import Standings
 from stylealign.training import Training
@@ -17,7 +17,7 @@ from tasks.layout import LabelledSets, feature_folder, reader_folder, snapshot_f
 from tasks.matching import match_images
 from tasks.processes import joined_processes, own_device
 from tasks.readings import ChildReadings
-from tasks.records import Record
+from tasks.records import LiveRecord, Record
 from tasks.saying import tell, warn
 from tasks.training import (
     Run,
@@ -55,15 +55,16 @@ def fine_tune(
     Where there are labelled `sets`, readers as of `analyze` look at it too, for the record alone.
     `labelled` are images of the parent's domain, by which `section.match` chooses.
     """
-    logger = get_run_logger()
+    logger, live = get_run_logger(), LiveRecord(record, warn)
     with joined_processes(own_device(device)) as split:
-        run = child_run(child, parent_folder, images, section, standing, device, split, labelled)
         parent = load_model(parent_folder, own_device(device))
+        run = child_run(child, parent, images, section, standing, split, labelled)
         standings = Standings(
             run.training,
             parent,
             run.batches.dataset,
             standing,
+            ids=run.batches.ids,
             choose=section.choose,
             features=feature_folder(),
         )
@@ -75,9 +76,9 @@ def fine_tune(
                 logger.info("readers at %g kimg: %s", run.training.kimg, seen)
                 figures |= seen.figures()
             numbers = {f"standing.{name}": value for name, value in figures.items()}
-            record.metrics(numbers, run.training.nimg)
+            live.metrics(numbers, run.training.nimg)
 
-        follow_training(run, record, measure)
+        follow_training(run, live, measure)
     kept = standings.keep(run.snapshot)
     record.tag(kept_kimg=f"{kept.kimg:g}")
     where = f"{kept.fidelity_name} {kept.fidelity:.4g}, likeness {kept.likeness:.3f}"
@@ -87,11 +88,10 @@ def fine_tune(
 
 def child_run(
     child: str,
-    parent_folder: Path,
+    parent: Model,
     images: Path | ShardsParams,
     section: TrainChildParams,
     standing: StandingParams,
-    device: str,
     split: Split,
     labelled: Path,
 ) -> Run:
@@ -101,7 +101,6 @@ def child_run(
         `labelled` images of the parent's domain have no such labels as `section.match` asks for.
     """
     recipe = section.recipe
-    parent = load_model(parent_folder, own_device(device))
     dataset = open_images(images)
     require_images(dataset, parent.config)
     classes, shares = classes_of(dataset, recipe), class_shares(dataset, recipe)

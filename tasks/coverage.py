@@ -56,6 +56,7 @@ class DataCoverage:
         cache: Path,
     ) -> None:
         self.training, self.params = training, params or CoverageParams()
+        self.settings = self.params.model_dump(mode="json")
         self.schema: LabelSchema = {}
         self.scores: dict[str, float] = {}
         seen, unseen = divide(dataset, self.params)
@@ -97,14 +98,29 @@ class DataCoverage:
             draw_c=training.classes.draw if training.classes else None,
         )
         coverage = measure_coverage(self.read(samples), self.real, self.schema)
-        row = {"kimg": training.kimg, **asdict(coverage)}
-        training.standings = [*training.standings, row]
+        row = {"kimg": training.kimg, **asdict(coverage), "settings": self.settings}
+        training.measurements = [*training.measurements, row]
         return coverage
+
+    def catch_up(self) -> None:
+        """Measure the finished parent, if that was done with other settings."""
+        if not self.rows or self.rows[-1]["kimg"] != self.training.kimg:
+            self.measure()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What was measured with these settings; a run may have begun with others."""
+        own = self.training.measurements if self.schema else []
+        return [
+            {key: row[key] for key in ("kimg", "spread", "prevalence_gap")}
+            for row in own
+            if row["settings"] == self.settings
+        ]
 
     @property
     def last(self) -> Coverage:
         """What was measured last: of the parent itself, once it is done."""
-        rows = self.training.standings if self.schema else []
+        rows = self.rows
         return Coverage(rows[-1]["spread"], rows[-1]["prevalence_gap"]) if rows else NOTHING
 
     @property
@@ -124,15 +140,15 @@ class DataCoverage:
 
     def tables(self) -> Mapping[str, Any]:
         """The file to keep beside the model, by its name; none where nothing was measured."""
-        if not self.schema or not self.training.standings:
+        if not self.rows:
             return {}
         content = {
             "below": self.last.below,
             "min_spread": MIN_SPREAD,
             "max_prevalence_gap": MAX_PREVALENCE_GAP,
-            "settings": self.params.model_dump(mode="json"),
+            "settings": self.settings,
             "reader_scores": self.scores,
-            "snapshots": self.training.standings,
+            "snapshots": self.rows,
         }
         return {COVERAGE_FILE: content}
 

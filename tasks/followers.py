@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from rich.console import Console
 
+from stylealign.checkpoints import load_model
 from stylealign.errors import ParamsError
 from stylealign.params import Params
 from stylealign.training import train
@@ -50,8 +51,9 @@ def own_run(params: Params, stage: str, name: str, device: str, split: Split) ->
         return parent_run(section, images, snapshot_folder(), device, split)
     if stage == "train_child":
         child = params.train_child[name]
-        parent, _ = resolve_model(params.train_parent.model)
+        folder, _ = resolve_model(params.train_parent.model)
+        parent = load_model(folder, own_device(device))
         images = training_images(child)
         labelled = artifact("prepare", params.invert.dataset)
-        return child_run(name, parent, images, child, params.standing, device, split, labelled)
+        return child_run(name, parent, images, child, params.standing, split, labelled)
     raise ParamsError(f"stage {stage!r} runs in one process; start it without torchrun")

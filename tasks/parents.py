@@ -14,7 +14,7 @@ from stylealign.training.split import Split
 from tasks.coverage import DataCoverage
 from tasks.layout import reader_folder
 from tasks.processes import joined_processes, own_device
-from tasks.records import Record
+from tasks.records import LiveRecord, Record
 from tasks.saying import warn
 from tasks.training import (
     Run,
@@ -40,6 +40,7 @@ def train_from_scratch(
 
     At each snapshot it is measured how much of its data's spread it draws.
     """
+    live = LiveRecord(record, warn)
     with joined_processes(own_device(device)) as split:
         run = parent_run(params, images, snapshots, device, split)
         coverage = DataCoverage(run.training, run.batches.dataset, params.coverage, reader_folder())
@@ -47,9 +48,10 @@ def train_from_scratch(
         def measure() -> None:
             figures = coverage.measure().figures()
             numbers = {f"coverage.{name}": value for name, value in figures.items()}
-            record.metrics(numbers, run.training.nimg)
+            live.metrics(numbers, run.training.nimg)
 
-        follow_training(run, record, measure)
+        follow_training(run, live, measure)
+        coverage.catch_up()
     if coverage.complaint:
         warn(coverage.complaint)
     return finish_training(run, Path(params.model), coverage.tables())
@@ -87,5 +89,10 @@ def parent_run(
     key = snapshot_key(
         params.recipe, config.model_dump_json(exclude={"kimg"}), dataset.content_hash
     )
-    name = params.dataset
-    return make_run(name, training, dataset, snapshots / f"{name}-{key}.safetensors")
+    snapshot = snapshots / f"{snapshots_of(params.dataset)}-{key}.safetensors"
+    return make_run(params.dataset, training, dataset, snapshot)
+
+
+def snapshots_of(dataset: str) -> str:
+    """How the names of a parent's snapshots begin: no child can be called so."""
+    return f"parent.{dataset}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFuture, as_completed
 from rich.console import Console
@@ -16,6 +17,8 @@ from rich.progress import Progress, TaskID
 from tasks.terminal import amount, terminal_progress
 
 ARTIFACT_INTERVAL_SEC = 2.0
+PAUSE_SEC = 60.0
+"""Until a Prefect server is told something again that has not answered."""
 LINE_INTERVAL_SEC = 30.0
 """From one line to the next where there is no terminal to show a bar on."""
 
@@ -43,14 +46,19 @@ class Bar:
         self.progress.advance(self.task, amount)
         now = time.monotonic()
         if now - self.updated >= ARTIFACT_INTERVAL_SEC or self.done >= self.total:
-            self.updated = now
-            update_progress_artifact(
-                self.artifact, min(100.0, 100.0 * self.done / max(self.total, 1e-9))
-            )
+            self._show(min(100.0, 100.0 * self.done / max(self.total, 1e-9)))
         is_due = now - self.said >= LINE_INTERVAL_SEC and self.done < self.total
         if self.progress.disable and is_due:
             self.said = now
             self._say()
+
+    def _show(self, percent: float) -> None:
+        """Tell Prefect; work goes on where its server is gone, which is asked less often then."""
+        self.updated = time.monotonic()
+        try:
+            update_progress_artifact(self.artifact, percent)
+        except httpx.HTTPError:
+            self.updated += PAUSE_SEC
 
     def _say(self) -> None:
         shown = self.progress.tasks[0]

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 import subprocess
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from mlflow.data.sources import (
     LocalArtifactDatasetSource,  # pyright: ignore[reportAttributeAccessIssue]  made at import
 )
 from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
 
@@ -24,6 +26,8 @@ from tasks.store import open_experiment
 
 MAX_PARAM_CHARS = 500
 MAX_BATCH = 1000
+PAUSE_SEC = 300.0
+"""Until MLflow is told something again that has not answered."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,42 @@ class Record:
         """Note facts that are not numbers, such as a resolved model version."""
         for name, value in tags.items():
             MlflowClient().set_tag(self.run_id, name, value)
+
+
+class LiveRecord:
+    """A record that a long stage works on without while MLflow does not take what it is told.
+
+    It says so once, and asks again after `PAUSE_SEC` only, as each attempt may take long; what is
+    told meanwhile is lost there. The stage has all of it in files of its own.
+    """
+
+    def __init__(self, record: Record, say: Callable[[str], object]) -> None:
+        self.record = record
+        self._say = say
+        self._again_at = -math.inf
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """As `Record.metrics`."""
+        self._tell(lambda: self.record.metrics(values, step))
+
+    def figures(self, paths: Sequence[Path]) -> None:
+        """As `Record.figures`."""
+        self._tell(lambda: self.record.figures(paths))
+
+    def tag(self, **tags: str) -> None:
+        """As `Record.tag`."""
+        self._tell(lambda: self.record.tag(**tags))
+
+    def _tell(self, tell: Callable[[], None]) -> None:
+        if time.monotonic() < self._again_at:
+            return
+        try:
+            tell()
+        except (MlflowException, OSError) as error:  # those of HTTP are of the latter
+            if math.isinf(self._again_at):
+                lost = "the stage goes on, and what MLflow is told meanwhile is lost there"
+                self._say(f"MLflow does not answer ({type(error).__name__}: {error}); {lost}")
+            self._again_at = time.monotonic() + PAUSE_SEC
 
 
 @contextmanager

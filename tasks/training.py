@@ -20,16 +20,23 @@ from stylealign.params import ShardsParams
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
-from stylealign.training.snapshot import FREE_FIELDS, SnapshotFiles
+from stylealign.training.snapshot import (
+    FREE_FIELDS,
+    SnapshotFiles,
+    kimg_of,
+    peek,
+    recipe_changes,
+)
 from tasks.interrupts import stop_on_interrupt
 from tasks.progress import progress
-from tasks.records import Record
+from tasks.records import LiveRecord
 from tasks.saying import warn
 from tasks.watching import PICTURES, Watch
 
 HISTORY_FILE = "history.json"
 KEY_DIGITS = 16
 """Length of what stands for everything that a training depends on in the names of its snapshots."""
+KEY = "[0-9a-f]" * KEY_DIGITS
 CHANNELS = 3
 """Colours of the images in a prepared data set."""
 
@@ -69,13 +76,30 @@ def make_run(
             f"{len(batches.ids)} images are fewer than the batch of {recipe.batch_size}: "
             "each batch shows some of them more than once"
         )
+    note_other_runs(training, snapshot)
     if is_imitated(recipe.precision, training.G.w_avg.device):
         training.notes.append(ADVICE)
     return Run(name, training, batches, snapshot)
 
 
+def note_other_runs(training: Training, snapshot: Path) -> None:
+    """Say if the run starts anew though snapshots of its name lie there, and what is different."""
+    stem = snapshot.stem[:-KEY_DIGITS] + KEY
+    others = [*snapshot.parent.glob(f"{stem}@*{snapshot.suffix}")]
+    if not others or SnapshotFiles(snapshot).all():
+        return
+    newest = max(others, key=kimg_of)
+    saved = peek(newest).get("recipe")
+    changed = recipe_changes(saved, training.recipe) if saved else []
+    what = f"other {', '.join(changed)}" if changed else "other images, start or settings"
+    training.notes.append(
+        f"starts anew: the snapshot of {kimg_of(newest):g} kimg that lies there has {what}; put "
+        "that back to go on from it"
+    )
+
+
 def follow_training(
-    run: Run, record: Record, on_snapshot: Callable[[], None] = lambda: None
+    run: Run, record: LiveRecord, on_snapshot: Callable[[], None] = lambda: None
 ) -> None:
     """Train to the end, or go on from the snapshot; ticks go to the bar and to the record.
 
@@ -122,7 +146,7 @@ def drop_snapshots(name: str, snapshots: Path) -> None:
 
     Not before all that follows the training is done: until then a killed stage starts from them.
     """
-    own = f"{name}-{'[0-9a-f]' * KEY_DIGITS}"
+    own = f"{name}-{KEY}"
     for path in snapshots.glob(f"{own}@*.safetensors"):
         path.unlink()
     for folder in snapshots.glob(f"{own}{PICTURES}"):

@@ -12,7 +12,7 @@ from stylealign.images import decode, encode_animation, encode_png, image_grid
 from stylealign.models import Generator
 from stylealign.tensors import to_uint8
 from stylealign.training import Tick, Training
-from tasks.records import Record
+from tasks.records import LiveRecord
 
 PICTURES = ".pictures"
 """How the folder of a run's pictures ends, beside its snapshots."""
@@ -30,7 +30,7 @@ class Watch:
     snapshots until the end, so that the film of a resumed run is whole.
     """
 
-    def __init__(self, training: Training, snapshot: Path, record: Record) -> None:
+    def __init__(self, training: Training, snapshot: Path, record: LiveRecord) -> None:
         self.training = training
         self.record = record
         self.folder = snapshot.with_suffix(PICTURES)

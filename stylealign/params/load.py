@@ -69,7 +69,10 @@ def _with_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str,
             node = node.get(parent) if isinstance(node, dict) else None
         if not isinstance(node, dict):
             raise ParamsError(f"override {override!r}: no section {'.'.join(parents)!r}")
-        node[last] = yaml.safe_load(text)
+        try:
+            node[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ParamsError(f"override {override!r}: its value is no YAML; quote it") from error
     return tree
 
 

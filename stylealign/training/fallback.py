@@ -31,6 +31,7 @@ class Fallback:
             self.files = SnapshotFiles(Path(snapshot), before=end)
         self._good: State = training.state(batches)
         self._damaged: list[DamagedSnapshotError] = []
+        self._incomplete: list[str] = []
         if self.files is not None:
             self._resume(self.files)
 
@@ -90,23 +91,31 @@ class Fallback:
         if self._damaged and good is None and not is_behind:
             raise self._damaged[0]
         where = f"the run goes on from {self.training.kimg:.3f} kimg"
-        self.training.notes.extend(f"{error.what}: {where}" for error in self._damaged)
+        passed_over = [*(error.what for error in self._damaged), *self._incomplete]
+        self.training.notes.extend(f"{what}: {where}" for what in passed_over)
+        self.training.split.require_same(self.training.nimg, self.training.G.w_avg.device)
 
     def _load(self, files: SnapshotFiles, path: Path) -> bool:
         """Whether the file is whole, and all is there that its state needs.
 
-        A longer run may have given up contenders.
+        A run that went further may have given up contenders of a shorter one.
         """
         try:
             self.training.load(path, self.batches)
         except DamagedSnapshotError as error:
             self._damaged.append(error)
             return False
-        return all(files.at(kimg).exists() for kimg in self.training.contenders)
+        lacks = [kimg for kimg in self.training.contenders if not files.at(kimg).exists()]
+        if lacks:
+            what = (
+                f"{str(path)!r} may yet choose the snapshot of {lacks[0]:.3f} kimg, which is gone"
+            )
+            self._incomplete.append(what)
+        return not lacks
 
     def _write(self, *, is_stop: bool = False) -> None:
         training, files = self.training, self.files
         if files is None or training.split.rank:
             return
         training.save(files.at(training.kimg, is_stop=is_stop), self.batches)
-        files.prune(training.recipe.keep_snapshots, training.contenders)
+        files.prune(training.recipe.keep_snapshots)

@@ -52,7 +52,7 @@ def train(
     `SnapshotFiles`) at the tick after every `snapshot_kimg` and at the end, and a run that finds
     some goes on from the newest: the same bytes as an undisturbed run on one machine type with
     one thread count. `on_snapshot` is called just before a regular snapshot, to measure the model:
-    what it notes in `training.standings` and `training.contenders` is part of it; the others of
+    what it notes in `training.measurements` and `training.contenders` is part of it; the others of
     several processes wait. `should_stop` is asked at each tick: if so, the state is written and the
     iterator ends early, at a `training.kimg` below the total. `on_step` hears the kimg after each
     step, for a bar that moves within ticks.
@@ -71,7 +71,7 @@ def train(
     device = training.G.w_avg.device
     while training.kimg < recipe.total_kimg:
         since, start_nimg = time.monotonic(), training.nimg
-        next_snapshot = next_multiple(training.kimg, recipe.snapshot_kimg)
+        next_snapshot = next_multiple(training.nimg, recipe.snapshot_kimg)
         losses, figures = _train_to_tick(training, batches, device, on_step)
         reason = find_divergence(training, losses | figures)
         if reason:
@@ -81,7 +81,7 @@ def train(
         training.note_kimg()
         training.history.append({"kimg": training.kimg, **losses, **figures, **times})
         is_done = training.kimg >= recipe.total_kimg
-        if is_done or training.kimg >= next_snapshot:
+        if is_done or training.nimg >= next_snapshot:
             on_snapshot()
             fallback.keep()
         speed = (training.nimg - start_nimg) / max(time.monotonic() - since, 1e-9)
@@ -101,9 +101,9 @@ def _train_to_tick(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Means of the losses up to the next tick, and the figures of health at it."""
     recipe, window = training.recipe, Window()
-    next_tick = next_multiple(training.kimg, recipe.tick_kimg)
+    next_tick = next_multiple(training.nimg, recipe.tick_kimg)
     pending: dict[str, list[Tensor]] = defaultdict(list)
-    while training.kimg < min(next_tick, recipe.total_kimg):
+    while training.nimg < next_tick and training.kimg < recipe.total_kimg:
         batch = next(batches)
         real = batch.images.to(device, non_blocking=True)
         c = training.classes_of(batch)
@@ -119,6 +119,7 @@ def _train_to_tick(
     return losses, norms | measure_health(training, *newest)
 
 
-def next_multiple(kimg: float, interval: float) -> float:
-    """The first multiple of an interval behind this point."""
-    return (int(kimg / interval + 1e-9) + 1) * interval
+def next_multiple(nimg: int, interval_kimg: float) -> int:
+    """The first multiple of an interval behind this point, in whole images."""
+    interval = max(round(1000 * interval_kimg), 1)
+    return (nimg // interval + 1) * interval

@@ -88,7 +88,7 @@ def require_batch(images: Tensor, shape: tuple[int, int, int], num_images: int) 
     if len(images) != num_images:
         message = (
             f"a batch has {len(images)} images, expected {num_images}, this process's share of "
-            "batch_size: leave the last batch of a pass out where it is smaller"
+            "batch_size; all batches have to be of one size, that of the last of a pass too"
         )
         raise DataError(message)
 

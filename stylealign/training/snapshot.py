@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +17,12 @@ from torch import Tensor
 from stylealign.errors import CheckpointError, DataError
 from stylealign.recipe import Recipe
 
-FREE_FIELDS: Final = {"total_kimg", "keep_snapshots", "picture_ticks"}
-"""Fields of a recipe that may change between two sittings: how long, and what is kept and shown."""
+FREE_FIELDS: Final = {
+    "total_kimg", "tick_kimg", "snapshot_kimg", "keep_snapshots", "picture_ticks", "part_size",
+    "max_rollbacks", "min_sample_spread", "min_logit_spread",
+}  # fmt: skip
+"""Fields of a recipe that may change between two sittings: how long, what is kept and shown and how
+often, in what parts (the same to rounding), and when a run is given up."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,11 @@ class SnapshotFiles:
         """Where a run up to `total` goes on, 0 at its start."""
         return max((kimg for path in self.all() if (kimg := kimg_of(path)) < total), default=0.0)
 
-    def prune(self, keep: int, contenders: Iterable[float]) -> None:
-        """Remove all but the newest `keep` and those of these kimg, which may be chosen yet."""
-        regular = self.regular()
-        kept = {*regular[-keep:], *(self.at(kimg) for kimg in contenders)}
+    def prune(self, keep: int) -> None:
+        """Remove all but the newest `keep` and those that may be chosen yet from any of these."""
+        newest = self.regular()[-keep:]
+        contenders = {kimg for path in newest for kimg in peek(path).get("contenders", [])}
+        kept = {*newest, *(self.at(kimg) for kimg in contenders)}
         for path in self.all():
             is_newest = path == self.all()[-1]
             if path not in kept and not is_newest:
@@ -101,6 +105,15 @@ def save_state(path: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) 
         raise DataError(message) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def peek(path: Path) -> dict[str, Any]:
+    """The numbers of a snapshot without its tensors, unchecked; empty if they cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(json.loads(file.metadata()["numbers"]))
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
 
 
 class DamagedSnapshotError(CheckpointError):

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, distributed, nn
 
-from stylealign.errors import ParamsError
+from stylealign.errors import CheckpointError, ParamsError
 
 
 @dataclass
@@ -90,6 +90,17 @@ class Split:
         for network in networks:
             for tensor in network.state_dict().values():
                 distributed.broadcast(cast(Tensor, tensor), src=0)
+
+    def require_same(self, nimg: int, device: torch.device) -> None:
+        """Check that all processes are at the same image.
+
+        Raises: CheckpointError if some found other snapshots than the first.
+        """
+        places = self.gather(torch.tensor([nimg], device=device)).tolist()
+        if len(set(places)) > 1:
+            kimg = ", ".join(f"{place / 1000:g}" for place in places)
+            message = f"processes found different snapshots and would go on from {kimg} kimg"
+            raise CheckpointError(f"{message}: put snapshots where all machines see them")
 
     def require_fit(self, batch_size: int, group: int) -> None:
         """Check that every part gets equally many images and whole minibatch-stddev groups.

@@ -98,7 +98,7 @@ class Training:
     """What the run had to adapt to, in sentences; the tick carries them to the user."""
     rollbacks: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """Each return to a good state: `at_kimg`, `to_kimg` and the `reason` with its figure."""
-    standings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    measurements: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """What was measured of the model at each snapshot; it goes on and back with all the rest."""
     contenders: list[float] = field(default_factory=list[float])
     """Kimg of the snapshots that may be chosen yet, which retention then never removes."""
@@ -107,6 +107,7 @@ class Training:
 
     def __post_init__(self) -> None:
         model, recipe = self.model, self.recipe
+        self.origin: dict[str, Any] = model.config.model_dump(mode="json", exclude={"kimg"})
         require_stylegan2(model.config)
         if model.discriminator is None:
             message = "this model has no discriminator; pass a checkpoint that has one"
@@ -222,11 +223,12 @@ class Training:
             "history": self.history,
             "ada": self.ada.state_dict(),
             "rollbacks": self.rollbacks,
-            "standings": self.standings,
+            "measurements": self.measurements,
             "contenders": self.contenders,
             "num_parts": self.split.num_parts,
             "batches": batches.state_dict(),
             "recipe": self.recipe.model_dump(mode="json"),
+            "model": self.origin,
         }
         copies = {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
         return copies, copy.deepcopy(numbers)
@@ -247,7 +249,8 @@ class Training:
         self.note_kimg()
         self.history = copy.deepcopy([*numbers["history"]])
         self.rollbacks = [*numbers["rollbacks"]]
-        self.standings, self.contenders = [*numbers["standings"]], [*numbers["contenders"]]
+        self.measurements = [*numbers["measurements"]]
+        self.contenders = [*numbers["contenders"]]
         self.split.num_parts = max(self.split.num_parts, numbers["num_parts"])
         self.ada.load_state_dict(numbers["ada"])
         self.set_rates()
@@ -274,9 +277,10 @@ class Training:
         save_state(Path(path), *self.state(batches))
 
     def load(self, path: str | Path, batches: Batches) -> None:
-        """Continue from a snapshot of the same recipe.
+        """Continue from a snapshot of the same recipe and start.
 
-        Raises: CheckpointError if it is broken, or of another recipe, data set or architecture.
+        Raises: CheckpointError if it is broken, or of another recipe, start, data set or
+            architecture.
         """
         tensors, numbers = load_state(Path(path))
         try:
@@ -284,6 +288,11 @@ class Training:
             if changed:
                 message = f"it was made with another recipe: other {', '.join(changed)}"
                 raise CheckpointError(message)
+            own, saved = self.origin, numbers["model"]
+            others = sorted(name for name in own if saved.get(name) != own[name])
+            if others:
+                message = f"it is of another model: other {', '.join(others)}"
+                raise CheckpointError(f"{message}; give each run a snapshot name of its own")
             self.restore(tensors, numbers, batches)
         except KeyError as error:
             raise outdated(Path(path), error) from error

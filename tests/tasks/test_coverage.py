@@ -124,6 +124,26 @@ def test_a_killed_training_ends_in_the_same_figures_and_bytes(begin, num_ticks):
     assert end(*resumed) == expected
 
 
+def test_figures_of_other_settings_are_left_out_and_the_finished_parent_is_measured(begin):
+    follow(*begin(), num_ticks=3)
+    other = {"num_samples": 20, "reader_steps": 4, "seed": 1}
+
+    resumed, coverage = begin(coverage=other)
+    follow(resumed, coverage)
+    again, later = begin(coverage=other | {"seed": 2})
+    follow(again, later)
+    later.catch_up()
+
+    first, second = (
+        json.loads(end(*one)[COVERAGE_FILE]) for one in ((resumed, coverage), (again, later))
+    )
+    assert resumed.snapshot == again.snapshot
+    assert [row["kimg"] for row in first["snapshots"]] == [0.016, 0.024, 0.032]
+    assert first["settings"] == other
+    assert [row["kimg"] for row in second["snapshots"]] == [0.032]
+    assert second["settings"]["seed"] == 2
+
+
 def test_a_reader_is_fitted_once_and_anew_where_it_is_damaged(begin, monkeypatch):
     fits: list[Any] = []
     fit = cached_readers.fit_reader
@@ -182,7 +202,7 @@ def test_without_a_label_that_can_be_read_nothing_is_measured(begin, monkeypatch
 
     assert coverage.measure().figures() == {}
     assert coverage.tables() == {}
-    assert run.training.standings == []
+    assert run.training.measurements == []
 
 
 def test_too_few_images_for_a_reader_are_no_error(begin, tmp_path, prepare_cats):

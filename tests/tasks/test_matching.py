@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_named(
 
 
 def test_a_child_sees_the_chosen_images_alone_and_says_so_beside_its_weights(
-    people, others, tmp_path, monkeypatch, said
+    people, others, parent, tmp_path, monkeypatch, said
 ):
     monkeypatch.chdir(tmp_path)
     recipe = Recipe(total_kimg=1, batch_size=4, seed=0)
@@ -146,7 +146,7 @@ def test_a_child_sees_the_chosen_images_alone_and_says_so_beside_its_weights(
     images = Path(str(others.folder))
 
     run, unmatched = (
-        child_run("cats", PARENT, images, one, STANDING, "cpu", Split(), people)
+        child_run("cats", parent, images, one, STANDING, Split(), people)
         for one in (section, plain)
     )
     finish_training(run, tmp_path / "child", {})

@@ -4,18 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 
-from stylealign.checkpoints import save_model
+from stylealign.checkpoints import load_model, save_model
 from stylealign.models import Model, ModelConfig
 from stylealign.params import StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
 from stylealign.training import train
 from stylealign.training.split import Split
+from tasks import records
 from tasks.children import child_run
 from tasks.followers import follow_training
-from tasks.records import Record
+from tasks.records import PAUSE_SEC, LiveRecord, Record
 from tasks.training import Run
 from tasks.watching import Watch
 
@@ -56,9 +58,8 @@ def run(tmp_path, prepare_cats, monkeypatch) -> Run:
     save_model(Model.new(CONFIG), tmp_path / "parent")
     images = prepare_cats(tmp_path / "cats", 10)
     section = TrainChildParams(dataset="cats", recipe=RECIPE)
-    run = child_run(
-        "cats", tmp_path / "parent", images, section, STANDING, "cpu", Split(), tmp_path / "people"
-    )
+    parent = load_model(tmp_path / "parent")
+    run = child_run("cats", parent, images, section, STANDING, Split(), tmp_path / "people")
 
     def check(_module, arguments):
         if len(arguments[0]) > 4:
@@ -86,7 +87,8 @@ def test_a_process_that_computes_beside_the_first_says_what_it_had_to_adapt_to(r
 
 def test_every_note_of_a_run_stays_with_its_record(run, tmp_path):
     record, said = Tags("a run"), list[str]()
-    watch = Watch(run.training, tmp_path / "state.safetensors", record)
+    live = LiveRecord(record, said.append)
+    watch = Watch(run.training, tmp_path / "state.safetensors", live)
 
     for tick in train(run.training, run.batches):
         watch.follow(tick, said.append)
@@ -106,9 +108,31 @@ def test_pictures_are_drawn_in_portions_that_fit(run, tmp_path):
         if seen[-1] > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    watch = Watch(run.training, tmp_path / "state.safetensors", Tags("a run"))
+    live = LiveRecord(Tags("a run"), print)
+    watch = Watch(run.training, tmp_path / "state.safetensors", live)
     whole = watch.draw().read_bytes()
     run.training.G_ema.mapping.register_forward_pre_hook(check)
 
     assert watch.draw().read_bytes() == whole
     assert seen == [8, 4, 2, 2, 2, 2]
+
+
+def test_training_goes_on_where_mlflow_does_not_answer(run, tmp_path, monkeypatch):
+    """Nothing listens at that port: what MLflow's own client raises then."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    now, said = [0.0], list[str]()
+    monkeypatch.setattr(records.time, "monotonic", lambda: now[0])
+    live = LiveRecord(Record("a run"), said.append)
+    told: list[str] = []
+    monkeypatch.setattr(live.record.__class__, "tag", lambda *_, **tags: told.extend(tags))
+
+    live.metrics({"loss": 1.0}, 4)
+    live.tag(a="lost")
+    now[0] += PAUSE_SEC
+    live.tag(b="told")
+    live.metrics({"loss": 1.0}, 8)
+
+    assert told == ["b"]
+    assert len(said) == 1
+    assert said[0].startswith("MLflow does not answer (")

@@ -3,6 +3,7 @@
 import io
 from uuid import UUID
 
+import httpx
 import pytest
 from rich.console import Console
 
@@ -60,3 +61,20 @@ def test_without_a_terminal_lines_say_now_and_then_how_far_it_is(clock):
 )
 def test_amounts_have_as_many_decimals_as_they_need(value, text):
     assert amount(value) == text
+
+
+def test_work_goes_on_without_a_prefect_server_which_is_asked_less_often_then(clock, monkeypatch):
+    asked: list[float] = []
+
+    def gone(*_) -> None:
+        asked.append(clock[0])
+        raise httpx.ConnectError("All connection attempts failed")
+
+    bar, _ = new_bar(clock, 1000.0)
+    monkeypatch.setattr(progress, "update_progress_artifact", gone)
+    for done in range(1, 71):
+        clock[0] += 1
+        bar.reach(float(done))
+
+    assert bar.done == 70
+    assert asked == [2.0, 2.0 + progress.PAUSE_SEC + progress.ARTIFACT_INTERVAL_SEC]

@@ -124,10 +124,9 @@ def begin(made, tmp_path, monkeypatch, no_progress) -> Begin:
             torch.manual_seed(1)
             source = tmp_path / "parent"
             save_model(Model.new(config), source)
-        run = child_run(
-            "cats", source, made / "cats", section, STANDING, "cpu", Split(), made / "people"
-        )
-        parent, dataset = load_model(source), run.batches.dataset
+        parent = load_model(source)
+        run = child_run("cats", parent, made / "cats", section, STANDING, Split(), made / "people")
+        dataset = run.batches.dataset
         standings = Standings(run.training, parent, dataset, STANDING, features=feature_folder())
         params, said = ANALYZE.model_copy(update=changes), list[str]()
         read = ChildReadings(run.training, parent, sets, params, cache, said.append)

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from stylealign.alignment import FixedCodes
 from stylealign.checkpoints import load_model, save_model
 from stylealign.data.batches import TrainingBatches
 from stylealign.data.dataset import open_dataset
 from stylealign.errors import CheckpointError, DataError
+from stylealign.metrics.features import collect_features, load_extractor
 from stylealign.models import Model, ModelConfig
 from stylealign.params import StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
@@ -73,10 +75,9 @@ def begin(made, tmp_path, monkeypatch) -> Callable[..., Begun]:
             torch.manual_seed(0)
             source = tmp_path / "parent"
             save_model(Model.new(config), source)
-        run = child_run(
-            "cats", source, made / "cats", section, params, "cpu", Split(), made / "people"
-        )
-        parent, dataset = load_model(source), run.batches.dataset
+        parent = load_model(source)
+        run = child_run("cats", parent, made / "cats", section, params, Split(), made / "people")
+        dataset = run.batches.dataset
         standings = Standings(
             run.training, parent, dataset, params, choose=section.choose, features=feature_folder()
         )
@@ -123,6 +124,34 @@ def test_the_most_alike_snapshot_becomes_the_child_with_all_its_networks(begin):
     assert load_model(CHILD).config.kimg == most_alike
     assert torch.equal(flat(load_model(CHILD)), seen[most_alike])
     assert json.loads(files["history.json"])[-1]["kimg"] == RECIPE.total_kimg
+
+
+def test_a_choice_without_a_measured_snapshot_says_what_is_missing(begin):
+    run, standings = begin(choose="last")
+    list(train(run.training, run.batches, snapshot=run.snapshot))
+
+    with pytest.raises(DataError, match=r"pass on_snapshot=standings\.measure to train"):
+        standings.keep(run.snapshot)
+
+
+def test_a_child_is_held_against_the_images_that_it_is_trained_on(begin, made):
+    run, _ = begin()
+    parent, dataset = load_model(made / "parent"), run.batches.dataset
+    params = LIKENESS_ALONE.model_copy(update={"num_codes": 100})
+    ids = dataset.ids()[:5]
+
+    some, all_of_them = (
+        Standings(run.training, parent, dataset, params, ids=chosen).measure()
+        for chosen in (ids, None)
+    )
+    alone = dataset.images(ids)
+    features = collect_features([alone], load_extractor("lite2", resolution=32))
+    codes = FixedCodes(parent, features, load_extractor("lite2", resolution=32),
+                       num_codes=100, num_looked_at=4)  # fmt: skip
+
+    expected = codes.measure(run.training.model, 0.0).fidelity
+    assert some.fidelity == pytest.approx(expected, rel=1e-5)
+    assert all_of_them.fidelity != pytest.approx(expected, rel=1e-2)
 
 
 def test_every_snapshot_has_all_its_figures(begin):

@@ -1,21 +1,24 @@
 """What a training stage refuses or adapts to before it starts, on real images and networks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from stylealign.checkpoints import save_model
+from stylealign.checkpoints import load_model, save_model
 from stylealign.data.dataset import open_dataset
 from stylealign.errors import CheckpointError, DataError, ParamsError
 from stylealign.models import Model, ModelConfig
 from stylealign.models.precision import ADVICE, is_imitated
 from stylealign.params import StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
+from stylealign.training.snapshot import SnapshotFiles
 from stylealign.training.split import Split
 from tasks.children import child_run
-from tasks.training import Run, drop_snapshots
+from tasks.parents import snapshots_of
+from tasks.training import Run, drop_snapshots, note_other_runs
 
 CONFIG = ModelConfig(
     resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 4, 8: 4, 16: 4, 32: 4},
@@ -41,9 +44,8 @@ def start(images: Path, folder: Path, config: ModelConfig = CONFIG, **changes) -
     save_model(model, folder / "parent")
     numbers: dict[str, Any] = {"total_kimg": 1, "batch_size": 4}
     section = TrainChildParams(dataset="cats", recipe=Recipe(**(numbers | changes)))
-    return child_run(
-        "cats", folder / "parent", images, section, STANDING, "cpu", Split(), folder / "people"
-    )
+    parent = load_model(folder / "parent")
+    return child_run("cats", parent, images, section, STANDING, Split(), folder / "people")
 
 
 def test_a_run_with_enough_images_has_nothing_to_say(images, tmp_path):
@@ -57,8 +59,28 @@ def test_a_run_with_enough_images_has_nothing_to_say(images, tmp_path):
 def test_only_what_a_result_depends_on_changes_where_its_snapshots_lie(images, tmp_path):
     where = start(images, tmp_path).snapshot
 
-    assert start(images, tmp_path, total_kimg=3, picture_ticks=1).snapshot == where
+    longer = start(images, tmp_path, total_kimg=3, tick_kimg=0.5, part_size=4, max_rollbacks=5)
+    assert longer.snapshot == where
     assert start(images, tmp_path, g_lr=0.5).snapshot != where
+
+
+def test_a_run_that_starts_anew_beside_snapshots_says_what_is_different(
+    images, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    begun = start(images, tmp_path)
+    begun.training.nimg = 12_000
+    begun.training.save(SnapshotFiles(begun.snapshot).at(12.0), begun.batches)
+
+    again = start(images, tmp_path)
+    slower, fewer = start(images, tmp_path, g_lr=1e-4), start(images, tmp_path, seed=3, d_lr=1e-4)
+    other = replace(begun, snapshot=begun.snapshot.with_name(f"cats-{'0' * 16}.safetensors"))
+    note_other_runs(other.training, other.snapshot)
+
+    assert again.training.notes == []
+    assert "the snapshot of 12 kimg that lies there has other g_lr;" in slower.training.notes[0]
+    assert "has other d_lr, seed;" in fewer.training.notes[0]
+    assert "has other images, start or settings;" in other.training.notes[-1]
 
 
 def test_fewer_images_than_the_batch_are_trained_on_and_said(images, tmp_path):
@@ -109,11 +131,12 @@ def test_only_snapshots_and_pictures_of_the_finished_model_are_dropped(images, t
     stem = start(images, tmp_path).snapshot.stem
     own = [f"{stem}@000001.000.safetensors", f"{stem}.pictures"]
     other = [name.replace("cats-", "cats-wild-") for name in own]
-    for snapshot, pictures in (own, other):
+    of_parent = [name.replace("cats", snapshots_of("cats")) for name in own]
+    for snapshot, pictures in (own, other, of_parent):
         (tmp_path / snapshot).touch()
         (tmp_path / pictures).mkdir()
 
     drop_snapshots.fn("cats", tmp_path)
 
     assert not any((tmp_path / name).exists() for name in own)
-    assert all((tmp_path / name).exists() for name in other)
+    assert all((tmp_path / name).exists() for name in other + of_parent)

@@ -122,7 +122,9 @@ def test_an_override_counts_like_the_file():
     assert params.train_child["cats"].recipe.g_lr == pytest.approx(1e-4)
 
 
-@pytest.mark.parametrize("override", ["invert", "num_steps=3", "nowhere.deep.key=1", "invert.=1"])
+@pytest.mark.parametrize(
+    "override", ["invert", "num_steps=3", "nowhere.deep.key=1", "invert.=1", "invert.space=[w_plus"]
+)
 def test_an_override_that_names_no_section_is_an_error(override):
     with pytest.raises(ParamsError, match="override"):
         load_params(DEMO, [override])

@@ -3,12 +3,15 @@
 import itertools
 import re
 import resource
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from stylealign.alignment.standing import Rule, Standing
 from stylealign.errors import DataError, DivergenceError
 from stylealign.models import Model, ModelConfig
 from stylealign.recipe import Recipe
@@ -19,6 +22,8 @@ from stylealign.training.snapshot import SnapshotFiles, load_state
 CONFIG = ModelConfig(
     resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8}, noise=False
 )
+
+RULE = Rule(tolerance=0.1, margin=0.02)
 
 EXPLOSIVE = {"g_lr": 1e8, "d_lr": 1e8, "rollback_lr_factor": 1e-11}
 """Rates that no run survives; those after one return are the usual ones."""
@@ -128,11 +133,11 @@ def test_a_diverging_run_goes_back_with_lower_rates_and_says_so():
 def test_what_was_measured_at_snapshots_goes_back_and_on_with_the_run(tmp_path):
     def measured(training: Training, num_ticks: int) -> list[dict[str, Any]]:
         def note() -> None:
-            training.standings = [*training.standings, {"kimg": training.kimg}]
+            training.measurements = [*training.measurements, {"kimg": training.kimg}]
 
         ticks = train(training, _Noise(), snapshot=tmp_path / "run.st", on_snapshot=note)
         assert len(list(itertools.islice(ticks, num_ticks))) == num_ticks
-        return training.standings
+        return training.measurements
 
     assert [one["kimg"] for one in measured(with_poison(new_training(), 44), 5)] == [0.016, 0.032]
     resumed = measured(with_poison(new_training(), 44), 5)
@@ -199,12 +204,51 @@ def test_a_discriminator_that_tells_nothing_apart_counts_as_collapsed():
 
 def test_the_newest_snapshots_and_those_that_may_be_chosen_are_kept(tmp_path):
     training = new_training(keep_snapshots=2)
-    training.contenders = [0.016]
 
-    finish(training, tmp_path / "run.st")
+    def contend() -> None:
+        training.contenders = [0.016]
+
+    list(train(training, _Noise(), snapshot=tmp_path / "run.st", on_snapshot=contend))
 
     names = [path.name for path in SnapshotFiles(tmp_path / "run.st").all()]
     assert names == [f"run@000000.{kimg}.st" for kimg in ("016", "048", "064")]
+
+
+@pytest.mark.parametrize("num_snapshots", range(2, 9))
+def test_from_each_kept_snapshot_a_run_can_go_on(num_snapshots, tmp_path):
+    """Fidelity falls and likeness as well, by the real rule: contenders are given up all along."""
+    base = tmp_path / "run.st"
+
+    def new() -> tuple[Training, Callable[[], None]]:
+        training = new_training(total_kimg=0.144, keep_snapshots=2)
+
+        def measure() -> None:
+            step = round(training.kimg / 0.016)
+            standing = Standing(
+                kimg=training.kimg, fidelity=100.0 - 6 * step, fidelity_name="fd", change=0.0,
+                likeness=1 - step / 9, weight_distances={}, group_changes={},
+            )  # fmt: skip
+            training.measurements = [*training.measurements, asdict(standing)]
+            taken = [Standing(**one) for one in training.measurements]
+            training.contenders = [one.kimg for one in RULE.contenders(taken)]
+
+        return training, measure
+
+    training, measure = new()
+    ticks = train(training, _Noise(), snapshot=base, on_snapshot=measure)
+    while next(ticks).kimg < 0.016 * num_snapshots:
+        pass
+    newest = SnapshotFiles(base).all()[-1]
+    broken = bytearray(newest.read_bytes())
+    broken[-1] ^= 1
+    newest.write_bytes(broken)
+
+    training, measure = new()
+    tick = next(train(training, _Noise(), snapshot=base, on_snapshot=measure))
+
+    assert tick.kimg == pytest.approx(0.016 * (num_snapshots - 1) + 0.008)
+    assert "is not a whole training snapshot" in tick.notes[0]
+    assert len(tick.notes) == 1
 
 
 def test_a_stop_leaves_one_more_snapshot_that_the_next_one_replaces(tmp_path):

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from stylealign.checkpoints import save_model
 from stylealign.errors import CheckpointError, DataError
 from stylealign.models import Model, ModelConfig
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
-from stylealign.training.loop import Tick
+from stylealign.training.loop import Tick, next_multiple
 from stylealign.training.snapshot import SnapshotFiles, kimg_of, load_state, save_state
 
 CONFIG = ModelConfig(
@@ -152,6 +153,7 @@ def test_a_state_whose_contender_is_gone_is_not_gone_on_from(tmp_path):
     ticks = run(Training(new_model(), None, recipe(total_kimg=0.08)), base)
 
     assert ticks[0].kimg == 0.016
+    assert "may yet choose the snapshot of 0.032 kimg, which is gone" in ticks[0].notes[0]
 
 
 def test_a_killed_run_repeats_from_its_last_snapshot(tmp_path):
@@ -286,17 +288,63 @@ def test_a_snapshot_of_another_version_is_refused_by_what_it_lacks(tmp_path):
     run(Training(new_model(), None, recipe()), base)
     for path in SnapshotFiles(base).all():
         tensors, numbers = load_state(path)
-        save_state(path, tensors, {k: v for k, v in numbers.items() if k != "standings"})
+        save_state(path, tensors, {k: v for k, v in numbers.items() if k != "measurements"})
 
-    with pytest.raises(CheckpointError, match=r"lacks 'standings'.*another version"):
+    with pytest.raises(CheckpointError, match=r"lacks 'measurements'.*another version"):
         run(Training(new_model(), None, recipe()), base)
+
+
+def test_a_snapshot_of_another_parent_is_refused_by_name(tmp_path):
+    """Two parents that differ in nothing but their weights, and a child of each."""
+    parents = [Model.new(CONFIG) for _ in range(2)]
+    for number, parent in enumerate(parents):
+        save_model(parent, tmp_path / f"parent{number}")
+    children = [parent.new_child("cats", data_hash="d") for parent in parents]
+    run(Training(children[0], parents[0].generator, recipe()), tmp_path / "cats.safetensors")
+
+    with pytest.raises(
+        CheckpointError, match=r"cats@.* it is of another model: other id, parent_id"
+    ):
+        run(Training(children[1], parents[1].generator, recipe()), tmp_path / "cats.safetensors")
+
+
+def test_what_is_only_shown_or_kept_may_change_between_two_sittings(tmp_path):
+    undisturbed = Training(new_model(), None, recipe())
+    run(undisturbed)
+    begun = train(Training(new_model(), None, recipe()), _Noise(), snapshot=tmp_path / "s.st")
+    while next(begun).kimg < 0.032:
+        pass
+
+    changes = {"tick_kimg": 0.008, "snapshot_kimg": 0.016, "max_rollbacks": 9}
+    resumed = Training(new_model(), None, recipe(**changes))
+    ticks = run(resumed, tmp_path / "s.st")
+
+    assert [round(tick.kimg, 3) for tick in ticks] == [0.04, 0.048, 0.056, 0.064]
+    expected = all_tensors(undisturbed)
+    assert all(torch.equal(value, expected[name]) for name, value in all_tensors(resumed).items())
+
+
+@pytest.mark.parametrize(
+    ("interval", "batch", "places"),
+    [(0.1, 20, [100, 200, 300, 400]), (0.3, 20, [300, 600, 900]), (1.1, 10, [1100, 2200, 3300])],
+)
+def test_no_multiple_of_an_interval_is_passed_over(interval, batch, places):
+    """Decimal kimg times a number are often a hair above or below the product."""
+    found, nimg = [], 0
+    while len(found) < len(places):
+        due = next_multiple(nimg, interval)
+        while nimg < due:
+            nimg += batch
+        found.append(nimg)
+
+    assert found == places
 
 
 def test_a_snapshot_of_another_architecture_is_refused(tmp_path):
     run(Training(new_model(), None, recipe()), tmp_path / "state.safetensors")
     wider = Model.new(CONFIG.model_copy(update={"channels": {4: 16, 8: 8}}))
 
-    with pytest.raises(CheckpointError, match="another architecture"):
+    with pytest.raises(CheckpointError, match=r"of another model: other channels"):
         run(Training(wider, None, recipe()), tmp_path / "state.safetensors")
 
 

@@ -144,3 +144,13 @@ def test_a_part_size_divides_the_batch_and_keeps_its_effect():
 
     assert training.split.num_parts == 2
     assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": -1}, {"seed": 2**31}, {"total_kimg": float("inf")}, {"g_lr": float("inf")},
+     {"snapshot_kimg": float("nan")}],
+)  # fmt: skip
+def test_numbers_that_no_run_can_have_are_refused(change):
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        Recipe(**({"total_kimg": 1.0} | change))
