@@ -162,11 +162,16 @@ def recipe(
 
     Example: `stylealign recipe portraits --resolution 256 --total-kimg 1000 --devices 8`
     """
+    from flows.own_data import slug
     from flows.starting_recipe import parent_block, recipe_block
 
     if is_parent and child != NAMELESS:
         raise ParamsError(f"a parent's recipe belongs to no child: leave {child!r} or --parent out")
-    make_block = parent_block if is_parent else partial(recipe_block, child)
+    make_block = (
+        parent_block
+        if is_parent
+        else partial(recipe_block, child if child == NAMELESS else slug(child))
+    )
     block = make_block(
         resolution=resolution, total_kimg=total_kimg, num_devices=num_devices, classes=classes
     )

@@ -18,7 +18,8 @@ def auto_recipe(resolution: int, *, total_kimg: float, num_devices: int = 1) -> 
     """
     return Recipe(
         total_kimg=total_kimg,
-        tick_kimg=4.0,
+        tick_kimg=min(4.0, total_kimg / 10),
+        snapshot_kimg=min(10.0, total_kimg / 5),  # a choice among several in a short run too
         batch_size=auto_batch_size(resolution, num_devices=num_devices),
         g_lr="auto",
         d_lr="auto",

@@ -64,6 +64,16 @@ def test_classes_are_a_label_of_the_recipe(tmp_path):
     assert pasted(block, tmp_path).train_child["cats"].recipe.classes == "glasses"
 
 
+def test_a_short_run_has_several_snapshots_to_choose_from():
+    short, long = (
+        yaml.safe_load(recipe_block("cats", resolution=32, total_kimg=total))
+        for total in (3.0, 1000.0)
+    )
+
+    fields = [block["train_child"]["cats"]["recipe"] for block in (short, long)]
+    assert [(one["tick_kimg"], one["snapshot_kimg"]) for one in fields] == [(0.3, 0.6), (4, 10)]
+
+
 def test_what_auto_comes_to_stands_beside_it():
     child = recipe_block("cats", resolution=1024, total_kimg=1.0)
     parent = parent_block(resolution=256, total_kimg=1.0, num_devices=8)
@@ -87,6 +97,12 @@ def run(command: str, monkeypatch) -> int:
     with pytest.raises(SystemExit) as end:
         main()
     return int(end.value.code or 0)
+
+
+def test_a_child_is_named_as_init_names_it(monkeypatch, capsys):
+    assert run("recipe Big_Cats! --resolution 32 --total-kimg 3", monkeypatch) == 0
+
+    assert list(yaml.safe_load(capsys.readouterr().out)["train_child"]) == ["big_cats"]
 
 
 def test_the_command_prints_yaml_and_nothing_else(monkeypatch, capsys):

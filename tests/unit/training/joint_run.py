@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from stylealign.errors import CheckpointError
 from stylealign.models import Model, ModelConfig
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
@@ -43,11 +44,8 @@ class Share:
         self.position = state["position"]
 
 
-def main(folder: Path) -> None:
-    """Train by plain gradient descent (Adam's first steps magnify rounding); write what came."""
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo")
-    split = Split(distributed.get_rank(), distributed.get_world_size())
+def begin(split: Split) -> Training:
+    """A child in training by plain gradient descent, as Adam's first steps magnify rounding."""
     torch.manual_seed(split.rank)  # replicas start from the first one's weights all the same
     widths = {4: 8, 8: 8}
     config = ModelConfig(
@@ -64,11 +62,53 @@ def main(folder: Path) -> None:
     training = Training(model, copy.deepcopy(parent), recipe, split=split)
     training.g_optimizer = torch.optim.SGD(training.g_params, lr=0.01)
     training.d_optimizer = torch.optim.SGD(training.d_params, lr=0.01)
+    return training
+
+
+def weights_of(training: Training) -> list[float]:
+    """One number per tensor of the averaged generator."""
+    tensors = (*training.G_ema.parameters(), training.G.w_avg)
+    return [tensor.double().sum().item() for tensor in tensors]
+
+
+def stop_and_go_on(split: Split, snapshot: Path) -> tuple[list[int], list[float]]:
+    """Images after a stop that the last process alone wants, and weights once it went on."""
+    is_last = split.rank == split.num_ranks - 1
+    stopped, resumed = begin(split), begin(split)
+    for _ in train(stopped, Share(split), snapshot=snapshot, should_stop=lambda: is_last):
+        pass
+    for _ in train(resumed, Share(split), snapshot=snapshot):
+        pass
+    return [stopped.nimg, resumed.nimg], weights_of(resumed)
+
+
+def go_on_apart(split: Split, snapshot: Path) -> str:
+    """What is said where the first process alone sees the snapshots."""
+    try:
+        list(train(begin(split), Share(split), snapshot=snapshot))
+    except CheckpointError as error:
+        return str(error)
+    return ""
+
+
+def main(folder: Path) -> None:
+    """Train whole, stopped in between, and where processes see other files; write what came."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo")
+    split = Split(distributed.get_rank(), distributed.get_world_size())
+    training = begin(split)
     for _ in train(training, Share(split), snapshot=folder / "run.safetensors"):
         pass
-    weights = [p.double().sum().item() for p in (*training.G_ema.parameters(), training.G.w_avg)]
-    of_first = split.from_first(torch.tensor([split.rank + 5])).tolist()
-    written = {"history": training.history, "weights": weights, "of_first": of_first}
+    places, resumed = stop_and_go_on(split, folder / "stopped.safetensors")
+    place = folder if split.rank == 0 else folder / "nowhere"
+    written = {
+        "history": training.history,
+        "weights": weights_of(training),
+        "of_first": split.from_first(torch.tensor([split.rank + 5])).tolist(),
+        "places": places,
+        "resumed": resumed,
+        "apart": go_on_apart(split, place / "run.safetensors"),
+    }
     (folder / f"rank{split.rank}.json").write_text(json.dumps(written))
     distributed.destroy_process_group()
 

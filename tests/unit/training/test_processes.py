@@ -48,6 +48,19 @@ def test_all_processes_end_with_the_same_numbers(runs):
     assert written(runs[2], 0) == written(runs[2], 1)
 
 
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_a_stop_that_one_process_wants_stops_all_and_changes_no_number(runs, num_ranks):
+    for rank in range(num_ranks):
+        found = written(runs[num_ranks], rank)
+        assert found["places"] == [16, 64]
+        assert found["resumed"] == found["weights"]
+
+
+def test_processes_that_see_other_snapshots_say_where_each_would_go_on(runs):
+    assert "would go on from 0.064, 0 kimg" in written(runs[2], 1)["apart"]
+    assert written(runs[1], 0)["apart"] == ""
+
+
 def test_what_the_first_process_has_chosen_all_others_have(runs):
     assert [written(runs[2], rank)["of_first"] for rank in (0, 1)] == [[5], [5]]
 
