@@ -14,7 +14,6 @@ from stylealign.images import PixelBatch
 from stylealign.metrics.accuracy import score_labels
 from stylealign.metrics.cached_readers import (
     MAX_READ_PX,
-    READ_AT_ONCE,
     Lessons,
     cached_reader,
     most_fitted,
@@ -32,6 +31,7 @@ from stylealign.metrics.readers.network import MIN_RESOLUTION
 from stylealign.metrics.readers.targets import READABLE
 from stylealign.params import CoverageParams
 from stylealign.training import Training
+from tasks.lessons import sides
 from tasks.samples import iterate_samples
 
 COVERAGE_FILE = "coverage.json"
@@ -72,13 +72,10 @@ class DataCoverage:
             max_px=MAX_READ_PX,
         )
         self.reader = cached_reader(lessons, cache)
-        self.real = self.read(dataset.batches(unseen, READ_AT_ONCE))
+        self.real = self.read(sides(dataset, unseen, mirror=training.recipe.mirror))
         truth = dataset.labels("train").loc[unseen, list(known)]
-        self.scores = score_labels(truth, self.real, known)
+        self.scores = score_labels(truth, self.real.head(len(unseen)), known)
         self.schema = choose_readable(self.scores, known)
-        if training.recipe.mirror:  # then this is what the parent is shown
-            turned = (batch[:, :, ::-1].copy() for batch in dataset.batches(unseen, READ_AT_ONCE))
-            self.real = pd.concat([self.real, self.read(turned)], ignore_index=True)
 
     def read(self, batches: Iterable[PixelBatch]) -> pd.DataFrame:
         """What the reader sees in images that stream by, one row each."""

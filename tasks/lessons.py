@@ -1,13 +1,14 @@
-"""What readers are fitted on, and the fit itself behind a bar."""
+"""What readers are fitted on, the fit itself behind a bar, and what they are then shown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from stylealign.data.dataset import ImageDataset
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import ParamsError
-from stylealign.metrics.cached_readers import Lessons, cached_reader
+from stylealign.images import PixelBatch
+from stylealign.metrics.cached_readers import READ_AT_ONCE, Lessons, cached_reader
 from stylealign.metrics.readers import Reader
 from tasks.progress import progress
 
@@ -40,3 +41,10 @@ def learn(lessons: Lessons, description: str, cache: Path | None = None) -> Read
             return lessons.learn(lambda _step: bar.advance())
 
     return fit(lessons) if cache is None else cached_reader(lessons, cache, fit)
+
+
+def sides(dataset: ImageDataset, ids: list[str], *, mirror: bool) -> Iterator[PixelBatch]:
+    """Images as a training shows them: as they are, and where it mirrors, all of them so again."""
+    yield from dataset.batches(ids, READ_AT_ONCE)
+    if mirror:
+        yield from (batch[:, :, ::-1].copy() for batch in dataset.batches(ids, READ_AT_ONCE))

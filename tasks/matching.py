@@ -1,6 +1,6 @@
 """Which of a child's images it is trained on: those that the parent draws the like of."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,6 @@ from stylealign.errors import DataError
 from stylealign.images import PixelBatch
 from stylealign.metrics.cached_readers import (
     MAX_READ_PX,
-    READ_AT_ONCE,
     Lessons,
     most_fitted,
     shrink,
@@ -26,7 +25,7 @@ from stylealign.metrics.readers import Augmentation, Reader, Readings, Recipe
 from stylealign.models import Model
 from stylealign.params import MatchParams
 from stylealign.training.split import Split
-from tasks.lessons import FITTED, choose_schema, learn
+from tasks.lessons import FITTED, choose_schema, learn, sides
 from tasks.samples import iterate_samples
 from tasks.saying import tell, warn
 
@@ -120,13 +119,6 @@ def parent_reader(params: MatchParams, dataset: ImageDataset, cache: Path) -> Re
         recipe=Recipe(augmentation=Augmentation(color_jitter=COLOR_JITTER)),
     )
     return learn(lessons, f"reader of {dataset.folder.name}", cache)
-
-
-def sides(dataset: ImageDataset, ids: list[str], *, mirror: bool) -> Iterator[PixelBatch]:
-    """The images as they are, and where they are shown mirrored, all of them so once more."""
-    yield from dataset.batches(ids, READ_AT_ONCE)
-    if mirror:
-        yield from (batch[:, :, ::-1].copy() for batch in dataset.batches(ids, READ_AT_ONCE))
 
 
 def read(reader: Reader, schema: LabelSchema, batches: Iterable[PixelBatch]) -> Readings:

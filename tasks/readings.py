@@ -16,7 +16,6 @@ from stylealign.data.labels import LabelSchema
 from stylealign.data.manifest import MANIFEST_FILE
 from stylealign.errors import DataError, StyleAlignError
 from stylealign.metrics.accuracy import score_labels
-from stylealign.metrics.cached_readers import READ_AT_ONCE
 from stylealign.metrics.coverage import Coverage, choose_readable, measure_coverage
 from stylealign.metrics.readers import Reader
 from stylealign.metrics.readers.fitting import MIN_IMAGES
@@ -25,7 +24,7 @@ from stylealign.params import AnalyzeParams
 from stylealign.tensors import to_uint8
 from stylealign.training import Training
 from tasks.layout import LabelledSets
-from tasks.lessons import FITTED, choose_schema
+from tasks.lessons import FITTED, choose_schema, sides
 from tasks.readers import domain_reader
 
 MAX_FITTED_BYTES: Final = 2 * 10**9
@@ -188,16 +187,10 @@ def read_domain(folder: Path, training: Training, params: AnalyzeParams, cache: 
     ids = unseen_ids(dataset, params)
     reader = domain_reader(folder, params, cache)
 
-    def read(step: int) -> pd.DataFrame:
-        batches = dataset.batches(ids, READ_AT_ONCE)
-        tables = [reader.predict(batch[:, :, ::step].copy()) for batch in batches]
-        return pd.concat(tables, ignore_index=True)
-
-    unseen = read(1)
+    shown = sides(dataset, ids, mirror=training.recipe.mirror)
+    unseen = pd.concat([reader.predict(batch) for batch in shown], ignore_index=True)
     truth = dataset.labels().loc[ids, list(schema)].reset_index(drop=True)
-    readable = choose_readable(score_labels(truth, unseen, schema), schema)
-    if training.recipe.mirror:  # then this is what the child is shown
-        unseen = pd.concat([unseen, read(-1)], ignore_index=True)
+    readable = choose_readable(score_labels(truth, unseen.head(len(ids)), schema), schema)
     return ReadDomain(reader=reader, unseen=unseen, readable=readable)
 
 
