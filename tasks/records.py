@@ -87,7 +87,7 @@ class LiveRecord:
         except (MlflowException, OSError) as error:  # those of HTTP are of the latter
             if math.isinf(self._again_at):
                 lost = "the stage goes on, and what MLflow is told meanwhile is lost there"
-                self._say(f"MLflow does not answer ({type(error).__name__}: {error}); {lost}")
+                self._say(f"MLflow does not take what it is told ({type(error).__name__}: {error}); {lost}")
             self._again_at = time.monotonic() + PAUSE_SEC
 
 

@@ -135,4 +135,4 @@ def test_training_goes_on_where_mlflow_does_not_answer(run, tmp_path, monkeypatc
 
     assert told == ["b"]
     assert len(said) == 1
-    assert said[0].startswith("MLflow does not answer (")
+    assert said[0].startswith("MLflow does not take what it is told (")
