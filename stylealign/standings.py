@@ -44,7 +44,8 @@ class Standings:
         features: Path | None = None,
     ) -> None:
         params = params or StandingParams()
-        self.training, self.choose, self.params = training, choose, params
+        self.training, self.choose = training, choose
+        self.settings = params.model_dump(mode="json")
         self.rule = Rule(tolerance=params.tolerance, margin=params.margin)
         ids = dataset.ids("train") if ids is None else ids
         picks = np.random.default_rng(params.seed).permutation(len(ids))[: params.num_codes]
@@ -68,14 +69,19 @@ class Standings:
 
     @property
     def all(self) -> list[Standing]:
-        """Standings of the course so far, in the order of their kimg."""
-        return [Standing(**figures) for figures in self.training.measurements]
+        """Standings of the course so far with these settings, in the order of their kimg."""
+        return [
+            Standing(**row["standing"])
+            for row in self.training.measurements
+            if row["settings"] == self.settings
+        ]
 
     def measure(self) -> Standing:
         """Note where the child stands now, and which snapshots must not be lost."""
         training = self.training
         standing = self.codes.measure(training.model, training.kimg, with_groups=True)
-        training.measurements = [*training.measurements, asdict(standing)]
+        row = {"standing": asdict(standing), "settings": self.settings}
+        training.measurements = [*training.measurements, row]
         if self.choose == "rule":
             training.contenders = [one.kimg for one in self.rule.contenders(self.all)]
         return standing
@@ -100,6 +106,6 @@ class Standings:
         return {
             "kept_kimg": kept.kimg,
             "choose": self.choose,
-            "settings": self.params.model_dump(mode="json"),
+            "settings": self.settings,
             "standings": [{"kimg": one.kimg, **one.figures()} for one in self.all],
         }

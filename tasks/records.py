@@ -86,8 +86,9 @@ class LiveRecord:
             tell()
         except (MlflowException, OSError) as error:  # those of HTTP are of the latter
             if math.isinf(self._again_at):
-                lost = "the stage goes on, and what MLflow is told meanwhile is lost there"
-                self._say(f"MLflow does not take what it is told ({type(error).__name__}: {error}); {lost}")
+                reason = f"{type(error).__name__}: {error}"
+                lost = "the stage goes on, and what it is told meanwhile is lost there"
+                self._say(f"MLflow does not take what it is told ({reason}); {lost}")
             self._again_at = time.monotonic() + PAUSE_SEC
 
 

@@ -154,6 +154,18 @@ def test_a_child_is_held_against_the_images_that_it_is_trained_on(begin, made):
     assert all_of_them.fidelity != pytest.approx(expected, rel=1e-2)
 
 
+def test_figures_of_other_settings_are_not_compared_with_these(begin, made):
+    run, standings = begin()
+    follow(run, standings, num_ticks=4)
+    other = LIKENESS_ALONE.model_copy(update={"num_codes": 6})
+
+    later = Standings(run.training, load_model(made / "parent"), run.batches.dataset, other)
+    later.measure()
+
+    assert [one.fidelity_name for one in later.all] == ["fd_lite2_6"]
+    assert [one.kimg for one in standings.all] == [0.008, 0.016]
+
+
 def test_every_snapshot_has_all_its_figures(begin):
     run, standings = begin()
     follow(run, standings)
