@@ -167,11 +167,8 @@ def recipe(
 
     if is_parent and child != NAMELESS:
         raise ParamsError(f"a parent's recipe belongs to no child: leave {child!r} or --parent out")
-    make_block = (
-        parent_block
-        if is_parent
-        else partial(recipe_block, child if child == NAMELESS else slug(child))
-    )
+    name = child if child == NAMELESS else slug(child)
+    make_block = parent_block if is_parent else partial(recipe_block, name)
     block = make_block(
         resolution=resolution, total_kimg=total_kimg, num_devices=num_devices, classes=classes
     )

@@ -70,18 +70,13 @@ class Standings:
     @property
     def all(self) -> list[Standing]:
         """Standings of the course so far with these settings, in the order of their kimg."""
-        return [
-            Standing(**row["standing"])
-            for row in self.training.measurements
-            if row["settings"] == self.settings
-        ]
+        return [Standing(**figures) for figures in self.training.measured(self.settings)]
 
     def measure(self) -> Standing:
         """Note where the child stands now, and which snapshots must not be lost."""
         training = self.training
         standing = self.codes.measure(training.model, training.kimg, with_groups=True)
-        row = {"standing": asdict(standing), "settings": self.settings}
-        training.measurements = [*training.measurements, row]
+        training.note_measured(asdict(standing), self.settings)
         if self.choose == "rule":
             training.contenders = [one.kimg for one in self.rule.contenders(self.all)]
         return standing

@@ -95,8 +95,7 @@ class DataCoverage:
             draw_c=training.classes.draw if training.classes else None,
         )
         coverage = measure_coverage(self.read(samples), self.real, self.schema)
-        row = {"kimg": training.kimg, **asdict(coverage), "settings": self.settings}
-        training.measurements = [*training.measurements, row]
+        training.note_measured({"kimg": training.kimg, **asdict(coverage)}, self.settings)
         return coverage
 
     def catch_up(self) -> None:
@@ -106,13 +105,8 @@ class DataCoverage:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """What was measured with these settings; a run may have begun with others."""
-        own = self.training.measurements if self.schema else []
-        return [
-            {key: row[key] for key in ("kimg", "spread", "prevalence_gap")}
-            for row in own
-            if row["settings"] == self.settings
-        ]
+        """What was measured with these settings."""
+        return self.training.measured(self.settings) if self.schema else []
 
     @property
     def last(self) -> Coverage:

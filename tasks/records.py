@@ -58,8 +58,9 @@ class Record:
 class LiveRecord:
     """A record that a long stage works on without while MLflow does not take what it is told.
 
-    It says so once, and asks again after `PAUSE_SEC` only, as each attempt may take long; what is
-    told meanwhile is lost there. The stage has all of it in files of its own.
+    It says so once, and asks again after `PAUSE_SEC`, or ten times as long as the attempt took,
+    since MLflow's client tries for minutes. What is told meanwhile is lost there; the stage has all
+    of it in files of its own.
     """
 
     def __init__(self, record: Record, say: Callable[[str], object]) -> None:
@@ -80,7 +81,8 @@ class LiveRecord:
         self._tell(lambda: self.record.tag(**tags))
 
     def _tell(self, tell: Callable[[], None]) -> None:
-        if time.monotonic() < self._again_at:
+        started = time.monotonic()
+        if started < self._again_at:
             return
         try:
             tell()
@@ -89,7 +91,8 @@ class LiveRecord:
                 reason = f"{type(error).__name__}: {error}"
                 lost = "the stage goes on, and what it is told meanwhile is lost there"
                 self._say(f"MLflow does not take what it is told ({reason}); {lost}")
-            self._again_at = time.monotonic() + PAUSE_SEC
+            now = time.monotonic()
+            self._again_at = now + max(PAUSE_SEC, 10 * (now - started))
 
 
 @contextmanager

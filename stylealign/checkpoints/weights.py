@@ -36,9 +36,6 @@ def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str)
     if "G_ema" not in parts:
         message = f"{source!r} has no generator: tensor names must start with 'G_ema.'"
         raise CheckpointError(message)
-    if "D" in parts and not config.discriminator_widths:
-        message = f"{source!r} has a discriminator, but no discriminator_channels"
-        raise CheckpointError(message)
     with torch.device("meta"):
         generator = Generator(config)
         raw_generator = Generator(config) if "G" in parts else None

@@ -52,7 +52,7 @@ def train(
     `SnapshotFiles`) at the tick after every `snapshot_kimg` and at the end, and a run that finds
     some goes on from the newest: the same bytes as an undisturbed run on one machine type with
     one thread count. `on_snapshot` is called just before a regular snapshot, to measure the model:
-    what it notes in `training.measurements` and `training.contenders` is part of it; the others of
+    what it notes by `note_measured` and in `training.contenders` is part of it; the others of
     several processes wait. `should_stop` is asked at each tick: if so, the state is written and the
     iterator ends early, at a `training.kimg` below the total. `on_step` hears the kimg after each
     step, for a bar that moves within ticks.

@@ -161,6 +161,15 @@ class Training:
         c = self.classes.one_hot(cast("LabelledBatch", batch).labels)
         return c.to(self.G.w_avg.device)
 
+    def note_measured(self, figures: dict[str, Any], settings: dict[str, Any]) -> None:
+        """Keep figures of the model as it is now, and the settings that they were taken with."""
+        row = {"figures": figures, "settings": settings}
+        self.measurements = [*self.measurements, row]
+
+    def measured(self, settings: dict[str, Any]) -> list[dict[str, Any]]:
+        """Figures taken with these settings, oldest first; a run may have begun with others."""
+        return [row["figures"] for row in self.measurements if row["settings"] == settings]
+
     @property
     def kimg(self) -> float:
         """Thousands of real images shown so far."""

@@ -223,6 +223,18 @@ def test_a_torch_archive_that_points_outside_itself_is_refused(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
 
 
+def save_alias_free(folder: Path) -> Path:
+    """A model folder of a small StyleGAN3 with a discriminator."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        architecture="stylegan3-t", resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2,
+        alias_free=AliasFreeConfig(channels=(8, 8, 6, 6, 3)), noise=False,
+        discriminator_channels={4: 8, 8: 8, 16: 8},
+    )  # fmt: skip
+    save_model(Model.new(config), folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -237,14 +249,7 @@ def test_a_torch_archive_that_points_outside_itself_is_refused(tmp_path):
     ],
 )
 def test_absurd_bands_in_a_config_are_refused_by_field(field, value, tmp_path):
-    torch.manual_seed(0)
-    config = ModelConfig(
-        architecture="stylegan3-t", resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2,
-        alias_free=AliasFreeConfig(channels=(8, 8, 6, 6, 3)), noise=False,
-        discriminator_channels={4: 8, 8: 8, 16: 8},
-    )  # fmt: skip
-    folder = tmp_path / "model"
-    save_model(Model.new(config), folder)
+    folder = save_alias_free(tmp_path / "model")
     record = json.loads((folder / "config.json").read_text())
 
     edit_config(folder, alias_free=record["alias_free"] | {field: value})
@@ -253,14 +258,7 @@ def test_absurd_bands_in_a_config_are_refused_by_field(field, value, tmp_path):
 
 
 def test_a_discriminator_of_unknown_widths_is_refused(tmp_path):
-    torch.manual_seed(0)
-    config = ModelConfig(
-        architecture="stylegan3-t", resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2,
-        alias_free=AliasFreeConfig(channels=(8, 8, 6, 6, 3)), noise=False,
-        discriminator_channels={4: 8, 8: 8, 16: 8},
-    )  # fmt: skip
-    folder = tmp_path / "model"
-    save_model(Model.new(config), folder)
+    folder = save_alias_free(tmp_path / "model")
 
     edit_config(folder, discriminator_channels={})
 
