@@ -14,11 +14,10 @@ from prefect.futures import PrefectFuture, as_completed
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from tasks.patience import Patience
 from tasks.terminal import amount, terminal_progress
 
 ARTIFACT_INTERVAL_SEC = 2.0
-PAUSE_SEC = 60.0
-"""Until a Prefect server is told something again that has not answered."""
 LINE_INTERVAL_SEC = 30.0
 """From one line to the next where there is no terminal to show a bar on."""
 
@@ -36,6 +35,7 @@ class Bar:
     updated: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)
     phase: str = ""
+    patience: Patience = field(default_factory=lambda: Patience((httpx.HTTPError,)))
 
     def advance(self, amount: float = 1.0) -> None:
         """Move the bar; the artifact follows every two seconds and at the end.
@@ -53,12 +53,9 @@ class Bar:
             self._say()
 
     def _show(self, percent: float) -> None:
-        """Tell Prefect; work goes on where its server is gone, which is asked less often then."""
+        """Tell Prefect; work goes on where its server is gone."""
         self.updated = time.monotonic()
-        try:
-            update_progress_artifact(self.artifact, percent)
-        except httpx.HTTPError:
-            self.updated += PAUSE_SEC
+        self.patience.tell(lambda: update_progress_artifact(self.artifact, percent))
 
     def _say(self) -> None:
         shown = self.progress.tasks[0]

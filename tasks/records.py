@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -22,12 +21,11 @@ from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
 
 from stylealign.params import ShardsParams
+from tasks.patience import Patience
 from tasks.store import open_experiment
 
 MAX_PARAM_CHARS = 500
 MAX_BATCH = 1000
-PAUSE_SEC = 300.0
-"""Until MLflow is told something again that has not answered."""
 
 
 @dataclass(frozen=True)
@@ -58,41 +56,29 @@ class Record:
 class LiveRecord:
     """A record that a long stage works on without while MLflow does not take what it is told.
 
-    It says so once, and asks again after `PAUSE_SEC`, or ten times as long as the attempt took,
-    since MLflow's client tries for minutes. What is told meanwhile is lost there; the stage has all
-    of it in files of its own.
+    It says so once; the stage has all that is lost there in files of its own.
     """
 
     def __init__(self, record: Record, say: Callable[[str], object]) -> None:
+        def complain(reason: str) -> None:
+            lost = "the stage goes on, and what it is told meanwhile is lost there"
+            say(f"MLflow does not take what it is told ({reason}); {lost}")
+
         self.record = record
-        self._say = say
-        self._again_at = -math.inf
+        # errors of HTTP are OSErrors
+        self._patience = Patience((MlflowException, OSError), complain)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """As `Record.metrics`."""
-        self._tell(lambda: self.record.metrics(values, step))
+        self._patience.tell(lambda: self.record.metrics(values, step))
 
     def figures(self, paths: Sequence[Path]) -> None:
         """As `Record.figures`."""
-        self._tell(lambda: self.record.figures(paths))
+        self._patience.tell(lambda: self.record.figures(paths))
 
     def tag(self, **tags: str) -> None:
         """As `Record.tag`."""
-        self._tell(lambda: self.record.tag(**tags))
-
-    def _tell(self, tell: Callable[[], None]) -> None:
-        started = time.monotonic()
-        if started < self._again_at:
-            return
-        try:
-            tell()
-        except (MlflowException, OSError) as error:  # those of HTTP are of the latter
-            if math.isinf(self._again_at):
-                reason = f"{type(error).__name__}: {error}"
-                lost = "the stage goes on, and what it is told meanwhile is lost there"
-                self._say(f"MLflow does not take what it is told ({reason}); {lost}")
-            now = time.monotonic()
-            self._again_at = now + max(PAUSE_SEC, 10 * (now - started))
+        self._patience.tell(lambda: self.record.tag(**tags))
 
 
 @contextmanager

@@ -14,10 +14,11 @@ from stylealign.params import StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
 from stylealign.training import train
 from stylealign.training.split import Split
-from tasks import records
+from tasks import patience
 from tasks.children import child_run
 from tasks.followers import follow_training
-from tasks.records import PAUSE_SEC, LiveRecord, Record
+from tasks.patience import PAUSE_SEC
+from tasks.records import LiveRecord, Record
 from tasks.training import Run
 from tasks.watching import Watch
 
@@ -122,7 +123,7 @@ def test_training_goes_on_where_mlflow_does_not_answer(run, tmp_path, monkeypatc
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     mlflow.set_tracking_uri("http://127.0.0.1:9")
     now, said = [0.0], list[str]()
-    monkeypatch.setattr(records.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
     live = LiveRecord(Record("a run"), said.append)
     told: list[str] = []
     monkeypatch.setattr(live.record.__class__, "tag", lambda *_, **tags: told.extend(tags))
