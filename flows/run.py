@@ -50,10 +50,11 @@ def run_stage(stage: str, name: str, overrides: Sequence[str]) -> None:
         import_module("tasks.followers").follow_first(params, stage, name)
         return
     require_processes(stage)
-    start_server(root)
+    url = start_server(root)
     os.environ["OMP_NUM_THREADS"] = str(params.project.num_threads)
     flow = getattr(import_module(f"flows.{stage}"), stage)
     wait_for_server(root)
+    import httpx
     from prefect import tags
 
     try:
@@ -62,6 +63,11 @@ def run_stage(stage: str, name: str, overrides: Sequence[str]) -> None:
     except KeyboardInterrupt as interrupt:
         said = str(interrupt) or "stopped; what is finished is kept, run it again to go on"
         raise StoppedError(said) from None
+    except httpx.TransportError as error:
+        raise StyleAlignError(
+            f"the Prefect server at {url} did not answer ({error}): run the stage again, "
+            "what is finished is kept"
+        ) from error
 
 
 def require_name(stage: str, name: str, params: Params) -> None:

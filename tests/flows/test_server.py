@@ -1,6 +1,7 @@
 """The Prefect server of a project: who starts it, who joins it, when it ends."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from .conftest import run
+from .conftest import COMMAND, environment, rows, run
 
 START = """
 import sys
@@ -120,6 +121,34 @@ def test_a_foreign_server_that_does_not_answer_is_named(tmp_path):
     done = run(tmp_path, *foreign, sys.executable, "-c", START, "1", "")
 
     assert "PREFECT_API_URL names does not answer at http://127.0.0.1:9" in done.stderr
+
+
+def is_running(project: Path) -> bool:
+    """Whether the project's server knows of a flow at work."""
+    try:
+        return ("RUNNING",) in rows(
+            project, "prefect/prefect.db", "select state_type from flow_run"
+        )
+    except sqlite3.OperationalError:  # there is no file or table yet
+        return False
+
+
+def test_a_stage_whose_server_is_killed_says_so(project):
+    command = (*COMMAND, "run", "prepare", "people")
+    env = environment() | {"PREFECT_CLIENT_MAX_RETRIES": "0"}
+    with subprocess.Popen(
+        command, cwd=project, env=env, stderr=subprocess.PIPE, text=True
+    ) as stage:
+        while not is_running(project):
+            assert stage.poll() is None, stage.stderr.read()
+            time.sleep(0.02)
+        server_of(project).kill()
+        said = stage.stderr.read()
+
+    assert stage.returncode == 2, said
+    assert "Traceback" not in said
+    assert "did not answer" in said
+    assert "run the stage again, what is finished is kept" in said
 
 
 def test_a_stage_whose_machine_slept_longer_than_its_lease_computes_on(tmp_path):
