@@ -161,10 +161,10 @@ def convert(
 ) -> None:
     """Bring any checkpoint into a model folder: safetensors and JSON.
 
-    Reads NVIDIA's .pkl of the PyTorch era (stylegan2-ada-pytorch, stylegan3) and of the TensorFlow
-    era (stylegan2, stylegan2-ada), and rosinality's .pt; nothing in them is run, and what is
-    broken or unknown is refused by name. Foreign files carry no lineage: with `--parent` the two
-    count as related from then on.
+    Reads NVIDIA's .pkl of the PyTorch era (stylegan2-ada-pytorch, stylegan3), also saved by torch
+    as .pt, and of the TensorFlow era (stylegan2, stylegan2-ada), and rosinality's .pt; nothing in
+    them is run, and what is broken or unknown is refused by name. Foreign files carry no lineage:
+    with `--parent` the two count as related from then on.
 
     Example: `stylealign convert afhqcat.pkl models/cats --parent models/ffhq --domain cats`
     """

@@ -9,9 +9,9 @@ from stylealign.models import ModelConfig
 
 _FORMATS: Final = {
     "stylealign": "model folder",
-    "nvidia": "NVIDIA .pkl, PyTorch era",
-    "tensorflow": "NVIDIA .pkl, TensorFlow era",
-    "rosinality": "rosinality .pt",
+    "nvidia": "NVIDIA, PyTorch era",
+    "tensorflow": "NVIDIA, TensorFlow era",
+    "rosinality": "rosinality",
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylealign.checkpoints.unpickle import Builder, Global, Record, check_keys, describe
+from stylealign.checkpoints.unpickle import Builder, Global, Record, describe
 from stylealign.errors import CheckpointError
 
 STORAGE_TYPES: Final[dict[str, torch.dtype]] = {
@@ -215,36 +215,11 @@ def storage_of(persistent_id: object) -> tuple[str, Storage]:
     return key, Storage(STORAGE_TYPES[storage_type.name], count)
 
 
-def new_dict(arguments: tuple[Any, ...]) -> dict[str, Any]:
-    """An OrderedDict or EasyDict: empty, or from a list of pairs as old pickles have it."""
-    if not arguments:
-        return {}
-    (pairs,) = arguments
-    if not isinstance(pairs, list) or not all(
-        isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str)
-        for pair in pairs
-    ):
-        raise CheckpointError("a dict is made of something else than pairs")
-    check_keys(key for key, _ in pairs)
-    return dict(pairs)
-
-
-def new_set(arguments: tuple[Any, ...]) -> set[object]:
-    """A set of a list: below protocol 4, Python's default before 3.8, sets have no opcodes."""
-    entries = arguments[0] if len(arguments) == 1 else None
-    if not isinstance(entries, list):
-        raise CheckpointError("a set is made of something else than a list")
-    check_keys(entries)
-    return set(entries)
-
-
 def _refuse_call(_: tuple[Any, ...]) -> object:
     raise CheckpointError("a storage class is called")
 
 
 TORCH_BUILDERS: Final[Mapping[str, Builder]] = {
-    "builtins.set": new_set,
-    "collections.OrderedDict": new_dict,
     "torch._utils._rebuild_tensor_v2": rebuild_tensor,
     "torch._utils._rebuild_parameter": rebuild_parameter,
     **dict.fromkeys(STORAGE_TYPES, _refuse_call),

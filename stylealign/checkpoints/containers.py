@@ -4,6 +4,7 @@ import argparse
 import io
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,10 +12,10 @@ from stylealign.checkpoints.arrays import (
     NUMPY_BUILDERS,
     TORCH_BUILDERS,
     Storage,
-    new_dict,
     storage_of,
 )
-from stylealign.checkpoints.unpickle import Budget, PickleReader, Record
+from stylealign.checkpoints.plain import PLAIN_BUILDERS, Bytes
+from stylealign.checkpoints.unpickle import Budget, Builder, PickleReader, Record
 from stylealign.errors import CheckpointError
 from stylealign.files import DAMAGED_ZIP, describe_error
 
@@ -34,26 +35,19 @@ def read_snapshot(data: bytes, source: str) -> object:
 
     Raises: CheckpointError naming the file and what is refused.
     """
-    budget, remaining = Budget(), len(data)
+    budget, inside = Budget(), Bytes(len(data))
 
     def load_from_bytes(arguments: tuple[Any, ...]) -> Storage:
-        nonlocal remaining
-        if len(arguments) != 1 or not isinstance(arguments[0], bytes):
-            raise CheckpointError("a storage is not stored as bytes")
-        remaining -= len(arguments[0])
-        if remaining < 0:
-            raise CheckpointError("its storages are larger than the file")
-        storage = _read_legacy(arguments[0], f"{source}: storage", budget)
+        stored = inside.take(arguments[0] if len(arguments) == 1 else None)
+        storage = _read_legacy(stored, f"{source}: storage", budget)
         if not isinstance(storage, Storage):
             raise CheckpointError("inner bytes hold no storage")
         return storage
 
     builders = {
-        **NUMPY_BUILDERS,
-        **TORCH_BUILDERS,
-        "dnnlib.util.EasyDict": new_dict,
+        **_BUILDERS,
+        "_codecs.encode": inside.encode,
         "torch.storage._load_from_bytes": load_from_bytes,
-        "torch_utils.persistence._reconstruct_persistent_obj": _persistent_object,
         "dnnlib.tflib.network.Network": lambda _: Record("Network"),
     }
     return PickleReader(io.BytesIO(data), builders, source, budget).read()
@@ -85,24 +79,37 @@ def _persistent_object(arguments: tuple[Any, ...]) -> Record:
     return Record(class_name[:100], meta["state"])
 
 
-def _torch_reader(
-    stream: io.BytesIO, source: str, budget: Budget, storages: dict[str, Storage]
-) -> PickleReader:
-    def load_persistent(persistent_id: object) -> Storage:
-        key, storage = storage_of(persistent_id)
-        return storages.setdefault(key, storage)
+_BUILDERS: Final[Mapping[str, Builder]] = {
+    **PLAIN_BUILDERS,
+    **NUMPY_BUILDERS,
+    **TORCH_BUILDERS,
+    "torch_utils.persistence._reconstruct_persistent_obj": _persistent_object,
+    f"{argparse.__name__}.Namespace": lambda _: Record("Namespace"),
+}
 
-    namespace = {f"{argparse.__name__}.Namespace": lambda _: Record("Namespace")}
-    return PickleReader(stream, {**TORCH_BUILDERS, **namespace}, source, budget, load_persistent)
+
+class _TorchFile:
+    """What the pickles of one file of `torch.save` share."""
+
+    def __init__(self, num_bytes: int, source: str, budget: Budget) -> None:
+        self.source, self.budget, self.inside = source, budget, Bytes(num_bytes)
+        self.storages: dict[str, Storage] = {}
+
+    def read(self, stream: io.BytesIO) -> object:
+        """The next pickle."""
+        builders = {**_BUILDERS, "_codecs.encode": self.inside.encode}
+        return PickleReader(stream, builders, self.source, self.budget, self.find_storage).read()
+
+    def find_storage(self, persistent_id: object) -> Storage:
+        """The storage of an id, the same for all tensors that lie in it."""
+        key, storage = storage_of(persistent_id)
+        return self.storages.setdefault(key, storage)
 
 
 def _read_legacy(data: bytes, source: str, budget: Budget) -> object:
     """Five pickles in a row, magic number, version, machine, object, keys; then raw storages."""
-    stream = io.BytesIO(data)
-    storages: dict[str, Storage] = {}
-    magic, _, machine, result, keys = (
-        _torch_reader(stream, source, budget, storages).read() for _ in range(5)
-    )
+    stream, file = io.BytesIO(data), _TorchFile(len(data), source, budget)
+    magic, _, machine, result, keys = (file.read(stream) for _ in range(5))
     if magic != TORCH_MAGIC or not isinstance(keys, list):
         message = f"{source!r} does not start as a file of torch.save does"
         raise CheckpointError(message)
@@ -112,7 +119,7 @@ def _read_legacy(data: bytes, source: str, budget: Budget) -> object:
     view, position = memoryview(data), stream.tell()
     listed: set[str] = set()
     for key in keys:
-        storage = storages.get(key) if isinstance(key, str) else None
+        storage = file.storages.get(key) if isinstance(key, str) else None
         if storage is None or position + 8 > len(data):
             message = f"{source!r} is truncated or lists an unknown storage"
             raise CheckpointError(message)
@@ -123,7 +130,7 @@ def _read_legacy(data: bytes, source: str, budget: Budget) -> object:
             raise CheckpointError(message)
         storage.data, position = view[position + 8 : end], end
         listed.add(key)
-    absent = next((key for key in storages if key not in listed), None)
+    absent = next((key for key in file.storages if key not in listed), None)
     if absent is not None:
         message = f"{source!r} lacks the storage {absent[:100]!r}"
         raise CheckpointError(message)
@@ -142,10 +149,9 @@ def _read_zip(data: bytes, source: str, budget: Budget) -> object:
             message = f"{source!r} is a zip archive without 'data.pkl', not a file of torch.save"
             raise CheckpointError(message)
         names = set(archive.namelist())
-        storages: dict[str, Storage] = {}
-        stream = io.BytesIO(archive.read(root))
-        result = _torch_reader(stream, source, budget, storages).read()
-        for key, storage in storages.items():
+        file = _TorchFile(len(data), source, budget)
+        result = file.read(io.BytesIO(archive.read(root)))
+        for key, storage in file.storages.items():
             name = root.removesuffix("data.pkl") + f"data/{key}"
             if name not in names:
                 message = f"{source!r} lacks the storage {name[:100]!r}"

@@ -15,6 +15,8 @@ from stylealign.checkpoints.folder import load_folder
 from stylealign.checkpoints.nvidia import import_nvidia
 from stylealign.checkpoints.rosinality import import_rosinality
 from stylealign.checkpoints.tensorflow import import_tensorflow
+from stylealign.checkpoints.unpickle import Record
+from stylealign.checkpoints.weights import NETWORKS
 from stylealign.errors import CheckpointError
 from stylealign.files import is_folder, read_file
 from stylealign.models import Model
@@ -27,8 +29,8 @@ _PICKLE_START = b"\x80"
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """Read a model of any format, told by its content; float32 whatever it was stored in.
 
-    Knows our folders, NVIDIA's `.pkl` of the PyTorch and TensorFlow era, and rosinality's `.pt`.
-    Nothing of a file is imported or run.
+    Knows our folders, NVIDIA's networks of the PyTorch and TensorFlow era, pickled alone or by
+    torch, and rosinality's `.pt`. Nothing of a file is imported or run.
 
     Raises: CheckpointError naming the file and the first thing that is wrong with it.
     """
@@ -46,18 +48,21 @@ def read_model(path: Path, device: str | torch.device = "cpu") -> tuple[Model, F
 def _import_file(path: Path) -> tuple[Model, Format]:
     source = str(path)
     data = read_file(path, starts=(ZIP_START, LEGACY_START, _PICKLE_START))
+    content: object = None
     if data.startswith((ZIP_START, LEGACY_START)):
         _check_extension(path, (".pt", ".pth"), "a file of torch.save")
         content = read_torch_file(data, source)
-        if isinstance(content, dict):
-            return import_rosinality(content, source, len(data)), "rosinality"
     elif data.startswith(_PICKLE_START):
         _check_extension(path, (".pkl", ".pickle"), "a pickle")
         content = read_snapshot(data, source)
-        if isinstance(content, tuple):
-            return import_tensorflow(content, source, len(data)), "tensorflow"
-        if isinstance(content, dict):
-            return import_nvidia(content, source, len(data)), "nvidia"
+    if isinstance(content, Record):  # as those save it who have tuned a generator alone
+        content = {"G_ema": content}
+    if isinstance(content, tuple):
+        return import_tensorflow(content, source, len(data)), "tensorflow"
+    if isinstance(content, dict) and not content.keys().isdisjoint(NETWORKS):
+        return import_nvidia(content, source, len(data)), "nvidia"
+    if isinstance(content, dict):
+        return import_rosinality(content, source, len(data)), "rosinality"
     message = (
         f"{source!r} is no model file; expected a model folder, an NVIDIA .pkl or a rosinality .pt"
     )

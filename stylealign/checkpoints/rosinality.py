@@ -87,7 +87,7 @@ def _tables(checkpoint: dict[str, Any], source: str, num_bytes: int) -> dict[str
     if "G" in tables and "G_ema" not in tables:  # as those publish who average no weights
         tables["G_ema"] = tables.pop("G")
     if "G_ema" not in tables:
-        message = f"{source!r} holds no state dict 'g_ema' or 'g'"
+        message = f"{source!r} holds no network 'G_ema', and no state dict 'g_ema' or 'g'"
         raise CheckpointError(message)
     return tables
 

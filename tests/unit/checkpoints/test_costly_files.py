@@ -120,6 +120,10 @@ COSTLY: dict[str, tuple[bytes, str]] = {
     "an empty array of gigantic sizes": (
         array("f4", sizes(2**39, 2**39, 0), b""), "too large together",
     ),
+    "a text that is encoded many times": (
+        text("x" * 1000) + put(0) + b"(" + 9 * call("_codecs", "encode", get(0), text("latin1"))
+        + b"l", "the bytes in it are more than the file has",
+    ),
     **{
         f"an array of type {code}": (array(code, sizes(1), b"\0" * 8), f"type '{code}'")
         for code in ("f1", "b2", "b4", "b8")

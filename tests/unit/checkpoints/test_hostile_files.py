@@ -299,6 +299,7 @@ def test_foreign_files_keep_training_extras_that_are_plain(tmp_path):
 
     checkpoint = torch.load(REFERENCE / "rosinality_32.pt", weights_only=True)
     checkpoint["args"] = Namespace(size=32, path="x")
+    checkpoint["mean"] = np.float64(0.5), np.arange(3.0)
     checkpoint["g_optim"] = {"state": {0: {"step": 3, "exp_avg": torch.zeros(2)}}}
     torch.save(checkpoint, tmp_path / "model.pt")
 

@@ -1,8 +1,11 @@
 """Foreign files made of our own networks, of kinds without golden numbers, draw what they drew."""
 
 import re
+import sys
+import types
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -118,6 +121,58 @@ def test_a_snapshot_draws_and_judges_as_the_networks_in_it(fields, kind, rng):
     assert model.discriminator is not None
     assert torch.equal(imported.discriminator(images), model.discriminator(images))
     assert all(p.requires_grad for p in imported.discriminator.parameters())
+
+
+def reconstruct(meta: dict[str, Any]) -> None:
+    """Stands for the function of this name in NVIDIA's repository; a reader must not call it."""
+    raise AssertionError(meta)
+
+
+class Persistent:
+    """An object that pickles as a network of NVIDIA's."""
+
+    def __init__(self, record: Record) -> None:
+        self.meta = {"class_name": record.class_name, "module_src": "raise SystemExit"}
+        self.meta["state"] = {name: live(value) for name, value in record.state.items()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reconstruct, (self.meta,)
+
+
+def live(value: object) -> object:
+    """Plain data that a reader made, as what it was before."""
+    if isinstance(value, Record):
+        return Persistent(value)
+    if isinstance(value, StoredTensor):
+        return nn.Parameter(value.load())
+    if isinstance(value, dict):
+        return {name: live(entry) for name, entry in value.items()}
+    return value
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_networks_of_nvidia_that_torch_saved_draw_what_they_drew(
+    is_alone, is_zip, tmp_path, monkeypatch, rng
+):
+    theirs = types.ModuleType("torch_utils.persistence")
+    theirs._reconstruct_persistent_obj = reconstruct
+    monkeypatch.setitem(sys.modules, "torch_utils", types.ModuleType("torch_utils"))
+    monkeypatch.setitem(sys.modules, "torch_utils.persistence", theirs)
+    monkeypatch.setattr(reconstruct, "__module__", theirs.__name__)
+    monkeypatch.setattr(reconstruct, "__qualname__", "_reconstruct_persistent_obj")
+    model = random_model({4: 8, 8: 8, 16: 4})
+    content = live(as_snapshot(model, "_parameters"))
+    content["G_ema"].meta["state"] |= {"seen": {1, 2}, "mean": np.float64(0.5), "raw": b"\xff"}
+    saved = content["G_ema"] if is_alone else content
+    torch.save(saved, tmp_path / "model.pt", _use_new_zipfile_serialization=is_zip)
+    monkeypatch.undo()
+
+    loaded = load_model(tmp_path / "model.pt")
+
+    z = torch.randn(2, 8, generator=rng)
+    assert torch.equal(loaded.generator(z), model.generator(z))
+    assert (loaded.discriminator is None) == is_alone
 
 
 def as_rosinality(model: Model) -> dict[str, Any]:
