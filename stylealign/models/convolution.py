@@ -60,13 +60,16 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def upconv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """Transposed convolution of stride 2 with a 3x3 kernel, not yet low-pass filtered.
 
-    Wide layers on a CPU take activations channels last, which saves a copy of what comes out.
+    Wide layers on a CPU take activations channels last, which saves a copy of what comes out. For
+    a backward pass, which reads the weights again, these are put into the order that is read.
 
     Shapes: x [N, in, H, W], weight [out, in, 3, 3] -> [N, out, 2H + 1, 2W + 1].
     """
+    turned = weight.transpose(0, 1)
     if _is_wide(x, weight):
         x = x.contiguous(memory_format=torch.channels_last)
-    return convolve(x, weight.transpose(0, 1), stride=2, is_transposed=True)
+        turned = turned.contiguous() if torch.is_grad_enabled() else turned
+    return convolve(x, turned, stride=2, is_transposed=True)
 
 
 def mix_channels(x: Tensor, weight: Tensor) -> Tensor:
