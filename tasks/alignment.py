@@ -19,6 +19,7 @@ from stylealign.alignment import (
     reset_groups,
     weight_distances,
 )
+from stylealign.data.choosing import choose_ids
 from stylealign.data.dataset import open_dataset
 from stylealign.images import PixelBatch
 from stylealign.metrics.cached_features import cached_features
@@ -136,7 +137,8 @@ def compare_weights(
     extractor = open_extractor(features)
     groups = dict[str, dict[str, float]]()
     with compute(num_threads), progress("reset groups", len(moved), unit="groups") as bar:
-        known = cached_features(dataset, dataset.ids("train")[:num], extractor, feature_folder())
+        ids = choose_ids(dataset.ids("train"), num, params.seed)
+        known = cached_features(dataset, ids, extractor, feature_folder())
         truth = Moments.of_rows(torch.tensor(known))
         drawn = iterate_features(iterate_samples(model, num, params.seed), extractor)
         own = frechet_of_moments(truth, Moments.of_batches(map(torch.from_numpy, drawn)))

@@ -15,6 +15,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stylealign.checkpoints import load_model
+from stylealign.data.choosing import choose_ids
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.folders import finish_folder
 from stylealign.data.shards import (
@@ -171,14 +172,14 @@ def finish_codes(plan: ShardPlan, model: Path, images: Path, metrics: Path) -> d
 
 
 def choose_rows(dataset: ImageDataset, params: InvertParams) -> pd.DataFrame:
-    """Id, split and image hash of what is inverted: the first so many of each split.
+    """Id, split and image hash of what is inverted: all of each split, or so many by lot.
 
     Raises: DataError if no image is left.
     """
     table = dataset.table()
-    chosen = table.loc[table["split"].isin(params.splits)]
-    if params.max_images is not None:
-        chosen = chosen.groupby("split").head(params.max_images)
+    parts = (dataset.ids(split) for split in dict.fromkeys(params.splits))
+    ids = [name for part in parts for name in choose_ids(part, params.max_images, params.seed)]
+    chosen = table.loc[table["id"].isin(ids)]
     if chosen.empty:
         raise DataError(
             f"no image of {str(dataset.folder)!r} is in the splits {list(params.splits)!r}: "

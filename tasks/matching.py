@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from stylealign.data.choosing import choose_ids
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.labels import LabelSchema
 from stylealign.data.manifest import MANIFEST_FILE
@@ -111,7 +112,7 @@ def parent_reader(params: MatchParams, dataset: ImageDataset, cache: Path) -> Re
     """A reader of the parent's domain that does not go by colours."""
     lessons = Lessons(
         dataset=dataset,
-        ids=dataset.ids(FITTED)[: most_fitted(dataset)],
+        ids=choose_ids(dataset.ids(FITTED), most_fitted(dataset), params.seed),
         schema=choose_schema(dataset, params.labels),
         num_steps=params.reader_steps,
         seed=params.seed,

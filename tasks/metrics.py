@@ -8,6 +8,7 @@ import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from stylealign.data.choosing import choose_ids
 from stylealign.data.dataset import open_dataset
 from stylealign.metrics import (
     frechet_distance,
@@ -45,13 +46,14 @@ def score_images(
     fine-tuning began, and of other real images, the least that so many images can reach.
     """
     real, seed, num = open_dataset(places.real), params.seeds[0], params.num_features
-    ids = real.ids("train")
-    others = [name for name in real.ids() if name not in set(ids[:num])][:num]
+    chosen = choose_ids(real.ids("train"), num, seed)
+    rest = sorted(set(real.ids()).difference(chosen))
+    others = choose_ids(rest, num, seed)
     extractor = open_extractor(params)
     with compute(num_threads):
 
-        def of_real(chosen: list[str]) -> FeatureMatrix:
-            return cached_features(real, chosen, extractor, feature_folder(), device=device)
+        def of_real(ids: list[str]) -> FeatureMatrix:
+            return cached_features(real, ids, extractor, feature_folder(), device=device)
 
         def compare(features: FeatureMatrix) -> dict[str, float]:
             scores = compare_features(truth, features, seed)
@@ -63,7 +65,7 @@ def score_images(
             features = collect_features(samples, extractor, device=device)
             return {**compare(features), **path_length(params, model, extractor)}
 
-        truth = of_real(ids[:num])
+        truth = of_real(chosen)
         parent, child = (of_model(folder) for folder in places.models)
         references = {"parent": parent}
         if len(others) == len(truth):
@@ -105,8 +107,11 @@ def score_labels(
         return describe_unmeasured(read_verdicts(places.transferred), ())
     sets = params.children[places.name]
     schema = choose_schema(open_dataset(places.images), params.labels)
-    target = open_dataset(places.real)
-    moved = labelled_images(places.transferred, params.labels, None, params.num_train)
+    target, seed = open_dataset(places.real), params.seeds[0]
+
+    def known(folder: Path, split: str | None) -> LabelledImages:
+        return labelled_images(folder, params.labels, split, params.num_train, seed)
+
     with (
         compute(num_threads),
         progress(f"evaluate {places.name}", len(params.seeds), unit="fits") as bar,
@@ -114,17 +119,15 @@ def score_labels(
         gaps = measure_gap(
             labelled_images(prepared / sets.test, params.labels, "test"),
             schema,
-            source=labelled_images(places.images, params.labels, "train", params.num_train),
-            transfer=moved,
+            source=known(places.images, "train"),
+            transfer=known(places.transferred, None),
             filtered=accepted_only(places.transferred, params),
             latent=read_latent(params, places, prepared / sets.test, device),
-            oracle=labelled_images(prepared / sets.oracle, params.labels, "train", params.num_train)
-            if sets.oracle
-            else None,
-            target_images=target.images(target.ids("train")[: params.num_train]),
+            oracle=known(prepared / sets.oracle, "train") if sets.oracle else None,
+            target_images=target.images(choose_ids(target.ids("train"), params.num_train, seed)),
             seeds=params.seeds,
             num_steps=params.num_steps,
-            rng=np.random.default_rng(params.seeds[0]),
+            rng=np.random.default_rng(seed),
             num_resamples=params.num_bootstrap,
             on_fit=lambda done, total, _name: bar.follow("fit", done, total),
         )
@@ -137,7 +140,8 @@ def accepted_only(transferred: Path, params: EvaluateParams) -> LabelledImages |
     """The accepted rows of a transferred set; None where too few are left to learn from."""
     dataset = open_dataset(transferred)
     table = dataset.table()
-    ids = table.loc[table["accepted"], "id"].tolist()[: params.num_train]
+    accepted = table.loc[table["accepted"], "id"].tolist()
+    ids = choose_ids(accepted, params.num_train, params.seeds[0])
     if len(ids) < MIN_ACCEPTED:
         return None
     labels = dataset.labels().loc[ids, list(params.labels)].reset_index(drop=True)

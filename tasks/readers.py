@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from stylealign.data.choosing import choose_ids
 from stylealign.data.dataset import open_dataset
 from stylealign.metrics.arms import LabelledImages
 from stylealign.metrics.cached_readers import Lessons
@@ -12,12 +13,16 @@ from tasks.lessons import FITTED, choose_schema, learn
 
 
 def labelled_images(
-    folder: Path, labels: Sequence[str], split: str | None, max_images: int | None = None
+    folder: Path,
+    labels: Sequence[str],
+    split: str | None,
+    max_images: int | None = None,
+    seed: int = 0,
 ) -> LabelledImages:
-    """The first images of a split with the labels asked for."""
+    """Images of a split, all or some by lot, with the labels asked for."""
     dataset = open_dataset(folder)
     names = list(choose_schema(dataset, labels))
-    ids = dataset.ids(split)[:max_images]
+    ids = choose_ids(dataset.ids(split), max_images, seed)
     table = dataset.labels(split).loc[ids, names].reset_index(drop=True)
     return LabelledImages(images=dataset.images(ids), labels=table)
 

@@ -8,6 +8,7 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from stylealign.data.choosing import choose_ids
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.folders import finish_folder
 from stylealign.data.manifest import Manifest
@@ -162,7 +163,8 @@ def look_for_labels(
     real: ImageDataset,
 ) -> dict[str, Presence]:
     """Whether real child images show the labels, as far as readers of transferred ones see."""
-    schema, ids = choose_schema(moved, params.labels), real.ids("train")[: params.num_witnesses]
+    schema = choose_schema(moved, params.labels)
+    ids = choose_ids(real.ids("train"), params.num_witnesses, params.seed)
     readers = fit_readers(
         moved.images(), given, schema, num_steps=params.reader_steps, seed=params.seed
     )
@@ -200,7 +202,9 @@ def calibrate(
 ) -> Calibration:
     """How often a label is right at each strength of evidence, learned on parent hold-outs."""
     rows = labelled_codes(places.codes, places.images)
-    held_out = rows.loc[rows["split"] != "train"].head(params.num_calibration)
+    held_out = rows.loc[rows["split"] != "train"]
+    ids = choose_ids(held_out["id"].tolist(), params.num_calibration, params.seed)
+    held_out = held_out.loc[held_out["id"].isin(ids)]
     drawn = redraw(held_out, parent, params.batch_size)
     known = carried.loc[held_out["id"].tolist()]
     cycle = read_cycle(

@@ -126,7 +126,7 @@ class InvertParams(Section):
     splits: tuple[str, ...] = ("train", "val")
     """Splits whose images are inverted; `test` stays unseen."""
     max_images: Count | None
-    """Invert the first so many rows of each split; None = all."""
+    """Invert so many images of each split, by lot; None = all."""
     space: LatentSpace
     num_steps: Count
     learning_rate: float = Field(gt=0)

@@ -1,12 +1,12 @@
 """Pictures at equal codes, inversions, and the labelled child data set to look at."""
 
-import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
 
+from stylealign.data.choosing import draw_lots
 from stylealign.data.dataset import ImageDataset
 from stylealign.images import Pixels
 from stylealign.models import Latents, Model
@@ -213,8 +213,12 @@ def lost_labels(dataset: ImageDataset) -> set[str]:
 
 def choose(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     """Some rows, by the hash of seed and id: the same ones however the table grew."""
-    keys = [hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in table["id"]]
-    return table.assign(_key=keys).sort_values("_key").head(count).drop(columns="_key")
+    return (
+        table.assign(_key=draw_lots(table["id"].tolist(), seed))
+        .sort_values("_key")
+        .head(count)
+        .drop(columns="_key")
+    )
 
 
 def choose_by_reason(table: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:

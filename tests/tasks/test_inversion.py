@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from stylealign.data.dataset import open_dataset
 from stylealign.data.manifest import MANIFEST_FILE
 from stylealign.params import InvertParams
-from tasks.inversion import plan_codes
+from tasks.inversion import choose_rows, plan_codes
 
 PARAMS = InvertParams(
     dataset="cats", max_images=None, space="w_plus", num_steps=2, learning_rate=0.1,
@@ -37,3 +38,18 @@ def test_figures_of_the_whole_set_leave_all_codes_valid(images, models, tmp_path
     (images / MANIFEST_FILE).write_text(json.dumps(manifest))
 
     assert planned(images, models, tmp_path) == before != set()
+
+
+def test_some_images_of_each_split_are_a_sample_of_it(tmp_path, prepare_cats):
+    dataset = open_dataset(prepare_cats(tmp_path / "cats", 120))
+    params = PARAMS.model_copy(update={"max_images": 20})
+
+    rows = choose_rows(dataset, params)
+
+    for split in PARAMS.splits:
+        ids, chosen = dataset.ids(split), rows.loc[rows["split"] == split, "id"].tolist()
+        assert len(chosen) == min(20, len(ids))
+        assert chosen == sorted(chosen)
+    places = [dataset.ids("train").index(name) for name in rows["id"][rows["split"] == "train"]]
+    assert max(places) > 20
+    assert any(place > len(dataset.ids("train")) // 2 for place in places)
