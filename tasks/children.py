@@ -7,7 +7,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from stylealign.checkpoints import load_model
-from stylealign.data.dataset import open_dataset
 from stylealign.models import Model, ModelConfig
 from stylealign.params import AnalyzeParams, ShardsParams, StandingParams, TrainChildParams
 from stylealign.standings import Standings
@@ -28,7 +27,6 @@ from tasks.training import (
     make_run,
     open_images,
     require_images,
-    snapshot_key,
 )
 
 STANDINGS_FILE = "standings.json"
@@ -106,8 +104,7 @@ def child_run(
     classes, shares = classes_of(dataset, recipe), class_shares(dataset, recipe)
     model = parent.new_child(child, data_hash=dataset.content_hash, class_shares=shares)
     training = Training(model, parent.generator, recipe, split=split, classes=classes)
-    settings = section.model_dump(mode="json", exclude={"recipe"}), standing.model_dump(mode="json")
-    matched, chosen_by = None, ""
+    matched = None
     if section.match is not None:
         matched = match_images(
             section.match,
@@ -118,10 +115,13 @@ def child_run(
             split,
             mirror=recipe.mirror,
         )
-        chosen_by = open_dataset(labelled).content_hash
-    key = snapshot_key(recipe, parent.config.id, dataset.content_hash, *settings, chosen_by)
-    snapshot = snapshot_folder() / f"{child}-{key}.safetensors"
-    run = make_run(child, training, dataset, snapshot, None if matched is None else matched.ids)
+    settings = [
+        parent.config.id,
+        section.model_dump(mode="json", exclude={"recipe"}),
+        standing.model_dump(mode="json"),
+    ]
+    only = None if matched is None else matched.ids
+    run = make_run(child, training, dataset, snapshot_folder() / child, settings, only)
     if matched is not None:
         run.tables[MATCHED_FILE] = matched.summary
     return run

@@ -91,7 +91,7 @@ class DataCoverage:
             training.model,
             params.num_samples,
             params.seed,
-            num_at_once=training.recipe.batch_size // (split.num_ranks * split.num_parts),
+            num_at_once=split.part_size(training.recipe.batch_size),
             draw_c=training.classes.draw if training.classes else None,
         )
         coverage = measure_coverage(self.read(samples), self.real, self.schema)

@@ -82,7 +82,13 @@ def path_length(params: EvaluateParams, model: Model, extractor: Extractor) -> d
         return {}
     look = choose_look(extractor)
     rng = torch.Generator().manual_seed(params.seeds[0])
-    length = perceptual_path_length(model.generator, look, num_paths=params.num_paths, rng=rng)
+    length = perceptual_path_length(
+        model.generator,
+        look,
+        num_paths=params.num_paths,
+        rng=rng,
+        shares=model.config.class_shares,
+    )
     return {metric_name("ppl", look, params.num_paths): length}
 
 

@@ -24,7 +24,6 @@ from tasks.training import (
     follow_training,
     make_run,
     open_images,
-    snapshot_key,
 )
 
 
@@ -86,11 +85,8 @@ def parent_run(
     torch.manual_seed(params.recipe.seed)
     model = Model.new(config).to(own_device(device))
     training = Training(model, None, params.recipe, split=split, classes=classes)
-    key = snapshot_key(
-        params.recipe, config.model_dump_json(exclude={"kimg"}), dataset.content_hash
-    )
-    snapshot = snapshots / f"{snapshots_of(params.dataset)}-{key}.safetensors"
-    return make_run(params.dataset, training, dataset, snapshot)
+    base, settings = snapshots / snapshots_of(params.dataset), [training.origin]
+    return make_run(params.dataset, training, dataset, base, settings)
 
 
 def snapshots_of(dataset: str) -> str:

@@ -137,9 +137,9 @@ class ReadPair:
         codes = draw_codes(
             parent.generator,
             params.num_samples,
+            training.classes.shares.tolist() if training.classes else (),
             batch_size=params.batch_size,
             seed=params.seed,
-            draw_c=training.classes.draw if training.classes else None,
         )
         zs, classes = zip(*codes, strict=True)
         self.z = torch.cat(zs)

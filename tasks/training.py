@@ -57,10 +57,15 @@ def make_run(
     name: str,
     training: Training,
     dataset: ImageDataset,
-    snapshot: Path,
+    base: Path,
+    settings: Sequence[object],
     only: Sequence[str] | None = None,
 ) -> Run:
-    """A training with the images of this process, or some of them; says so where they are few."""
+    """A training with the images of this process, or some of them; says so where they are few.
+
+    Its snapshots are called as `base`, and a key of all that it depends on: the recipe, the images
+    and the `settings`.
+    """
     recipe, split = training.recipe, training.split
     batches = TrainingBatches(
         dataset,
@@ -76,6 +81,8 @@ def make_run(
             f"{len(batches.ids)} images are fewer than the batch of {recipe.batch_size}: "
             "each batch shows some of them more than once"
         )
+    key = snapshot_key(recipe, batches.content_hash, *settings)
+    snapshot = base.with_name(f"{base.name}-{key}.safetensors")
     note_other_runs(training, snapshot)
     if is_imitated(recipe.precision, training.G.w_avg.device):
         training.notes.append(ADVICE)

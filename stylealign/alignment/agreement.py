@@ -1,6 +1,6 @@
 """Agreement at equal z: whether parent and child draw the same attributes from the same code."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
@@ -120,22 +120,18 @@ def measure_ceiling(
 def draw_pairs(
     parent: Model, child: Model, num: int, *, batch_size: int, seed: int
 ) -> Iterator[tuple[PixelBatch, PixelBatch]]:
-    """Yield batches of what both models draw from the same z."""
-    for z, c in draw_codes(parent.generator, num, batch_size=batch_size, seed=seed):
+    """Yield batches of what both models draw from the same z, of classes as the child saw them."""
+    shares = child.config.class_shares
+    for z, c in draw_codes(parent.generator, num, shares, batch_size=batch_size, seed=seed):
         with torch.no_grad():
             images = parent.generator(z, c), child.generator(z, c)
         yield to_uint8(images[0]), to_uint8(images[1])
 
 
 def draw_codes(
-    generator: Generator,
-    num: int,
-    *,
-    batch_size: int,
-    seed: int,
-    draw_c: Callable[[int, torch.Generator], Labels] | None = None,
+    generator: Generator, num: int, shares: Sequence[float] = (), *, batch_size: int, seed: int
 ) -> Iterator[tuple[Tensor, Labels | None]]:
-    """Yield batches of z and of classes: from `draw_c`, or at random where a model knows any.
+    """Yield batches of z and, where a model knows any, of classes: uniformly or by `shares`.
 
     Shapes: z [B, z_dim], c [B, c_dim], on the generator's device.
     """
@@ -143,7 +139,7 @@ def draw_codes(
     for first in range(0, num, batch_size):
         size = min(batch_size, num - first)
         z = torch.randn(size, generator.mapping.network.z_dim, generator=rng).to(generator.w_avg)
-        yield z, draw_classes(generator, size, rng) if draw_c is None else draw_c(size, rng).to(z)
+        yield z, draw_classes(generator, size, rng, shares)
 
 
 def statistic_of(label_type: str) -> Callable[[np.ndarray, np.ndarray], float]:

@@ -19,7 +19,8 @@ from stylealign.errors import DataError
 from stylealign.tensors import to_float
 
 MAX_CACHED_BYTES: Final = 2**30
-"""Decoded images held in memory at once, by all processes of a training together."""
+"""Decoded images held in memory at once: by each process where it is the whole set, and of a
+larger one by all processes together, unless a shard alone is more than half of it."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,14 @@ class TrainingBatches:
         self.mirror = mirror
         self.rank = rank
         self.num_ranks = num_ranks
-        self.max_cached_bytes = max_cached_bytes
         self.ids = ids
-        self.content_hash = dataset.content_hash
         if only is not None:
             self.ids = list(only)
-            text = "\n".join([dataset.content_hash, *only])
-            self.content_hash = hashlib.sha256(text.encode()).hexdigest()
         self._positions = dataset.positions(self.ids)
         self._labels = encode_labels(dataset.labels(split).loc[self.ids], dataset.schema)
         self._shards = dataset.shard_numbers()[self._positions]
+        self._capacity = max(1, max_cached_bytes // (3 * dataset.resolution**2))
+        self.content_hash = self._hash(is_all=only is None)
         self._num_drawn = 0
         self._plan = lru_cache(maxsize=2)(self._plan_pass)
         self._held: tuple[_Place, Future[_Window]] | None = None
@@ -109,7 +108,6 @@ class TrainingBatches:
     def __next__(self) -> TrainingBatch:
         num_all = self.batch_size * self.num_ranks
         draws = np.arange(self._num_drawn, self._num_drawn + num_all)[self.rank :: self.num_ranks]
-        self._num_drawn += num_all
         rows: list[np.ndarray] = []
         images: list[np.ndarray] = []
         flips: list[np.ndarray] = []
@@ -122,6 +120,7 @@ class TrainingBatches:
         is_flipped = np.concatenate(flips)
         pixels = np.concatenate(images)
         pixels[is_flipped] = pixels[is_flipped, :, ::-1]
+        self._num_drawn += num_all
         return self._batch(np.concatenate(rows), pixels, is_flipped)
 
     def state_dict(self) -> dict[str, int | str]:
@@ -143,6 +142,17 @@ class TrainingBatches:
                 raise DataError(f"{message}: a run of other images cannot be gone on with")
         self._num_drawn = int(state["num_drawn"])
 
+    def _hash(self, *, is_all: bool) -> str:
+        """What the order follows from beside the seed: images, a choice of them, and windows."""
+        parts = [self.dataset.content_hash]
+        if not is_all:
+            parts += self.ids
+        if len(self.ids) > self._capacity:
+            parts += map(str, self._shards.tolist())
+        if len(parts) == 1:
+            return parts[0]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
     def _batch(self, rows: np.ndarray, pixels: np.ndarray, flips: np.ndarray) -> TrainingBatch:
         chosen: EncodedLabels = {name: values[rows] for name, values in self._labels.items()}
         labels = flip_labels(chosen, self.dataset.schema, flips)
@@ -160,10 +170,9 @@ class TrainingBatches:
 
     def _shuffle(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         num_images = len(self.ids)
-        capacity = max(1, self.max_cached_bytes // (3 * self.dataset.resolution**2))
-        if num_images <= capacity:
+        if num_images <= self._capacity:
             return rng.permutation(num_images), np.zeros(num_images, np.int64)
-        orders = [rng.permutation(members) for members in self._windows(rng, capacity // 2)]
+        orders = [rng.permutation(members) for members in self._windows(rng, self._capacity // 2)]
         window = np.repeat(np.arange(len(orders)), [len(order) for order in orders])
         return np.concatenate(orders), window
 
@@ -195,7 +204,11 @@ class TrainingBatches:
             self._held, self._ahead = self._ahead, None
             if self._held is None or self._held[0] != place:
                 self._held = place, _in_background(lambda: self._decode(*place))
-            self._held[1].result()  # before one more is begun: two are in memory, not three
+            try:
+                self._held[1].result()  # before one more is begun: two are in memory, not three
+            except BaseException:
+                self._held = None  # whoever asks again has it read again
+                raise
             if num_windows > 1:
                 is_last = number == num_windows - 1
                 after = (epoch.number + 1, 0) if is_last else (epoch.number, number + 1)

@@ -141,7 +141,7 @@ class ImageDataset:
 
     def _column(self, shard: int) -> pa.ChunkedArray:
         path = self.folder / self.manifest.shards[shard].file
-        return read_shard(path, [IMAGE_COLUMN]).column(IMAGE_COLUMN)
+        return read_shard(path, [IMAGE_COLUMN], is_fetched=True).column(IMAGE_COLUMN)
 
     def _as_positions(
         self, ids_or_positions: Sequence[str] | Sequence[int] | np.ndarray | None
@@ -160,8 +160,16 @@ class ImageDataset:
             path = self.folder / record.file
             names = [name for name in shard_columns(path) if name != IMAGE_COLUMN]
             frame = plain_frame(read_shard(path, names))
+            if len(frame) != record.num_rows:
+                what = f"shard {str(path)!r} has {len(frame)} rows, not {record.num_rows}"
+                raise DataError(f"{what}: copy the whole set again, or run its stage")
             frames.append(frame.assign(shard=number, row=np.arange(len(frame))))
-        return pd.concat(frames).sort_values("id").reset_index(drop=True)
+        rows = pd.concat(frames).sort_values("id").reset_index(drop=True)
+        repeated = rows.loc[rows["id"].duplicated(), "id"]
+        if len(repeated):
+            message = f"id {repeated.iloc[0]!r} is twice in the shards of {str(self.folder)!r}"
+            raise DataError(f"{message}: copy the whole set again, or run its stage")
+        return rows
 
     @cached_property
     def _index(self) -> pd.Index:

@@ -35,35 +35,42 @@ class RemotePath:
     def exists(self) -> bool:
         """Whether there is such a file.
 
-        Raises: OSError if the store cannot be asked.
+        Raises: StoreError if the store cannot be asked.
         """
         try:
             return bool(self.files.exists(self.url))
         except store_failures() as error:
-            raise OSError(f"{self.url}: {error}{advise(error)}") from error
+            raise StoreError(self, error) from error
 
     def open(self) -> io.IOBase:
         """The file, for reading the ranges that are needed.
 
-        Raises: OSError if it cannot be read.
+        Raises: StoreError if it cannot be read.
         """
         try:
             return cast(io.IOBase, self.files.open(self.url, "rb"))
         except store_failures() as error:
-            raise OSError(f"{self.url}: {error}{advise(error)}") from error
+            raise StoreError(self, error) from error
 
     def read_bytes(self) -> bytes:
         """The whole file.
 
-        Raises: OSError if it cannot be read.
+        Raises: StoreError if it cannot be read.
         """
         try:
             return cast(bytes, self.files.cat_file(self.url))
         except store_failures() as error:
-            raise OSError(f"{self.url}: {error}{advise(error)}") from error
+            raise StoreError(self, error) from error
 
 
 Place: TypeAlias = Path | RemotePath
+
+
+class StoreError(OSError):
+    """A store did not give what it was asked for; says what to do about it."""
+
+    def __init__(self, path: RemotePath, error: Exception) -> None:
+        super().__init__(f"{path.url}: {error}{advise(error)}")
 
 
 def find_place(where: Path | str) -> Place:
@@ -103,8 +110,18 @@ def advise(error: Exception) -> str:
     return ""
 
 
+_CLIENT_ERRORS = (
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("aiohttp", "ClientError"),
+)
+
+
 def store_failures() -> tuple[type[Exception], ...]:
     """What reading from a store can raise: fsspec lets the client's own errors through."""
-    if find_spec("botocore") is None:
-        return (OSError,)
-    return OSError, import_module("botocore.exceptions").BotoCoreError
+    known = [
+        getattr(import_module(module), name)
+        for module, name in _CLIENT_ERRORS
+        if find_spec(module.partition(".")[0]) is not None
+    ]
+    return OSError, *known

@@ -7,9 +7,11 @@ cost 1 % of the work.
 """
 
 import hashlib
+import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,7 +27,7 @@ from stylealign.data.manifest import (
     read_manifest,
     write_whole,
 )
-from stylealign.data.remote import Place
+from stylealign.data.remote import Place, StoreError, store_failures
 from stylealign.errors import DataError
 
 FOOTER: Final = b"stylealign"
@@ -129,19 +131,22 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     )
 
 
-def read_shard(path: Place, columns: Sequence[str] | None = None) -> pa.Table:
+def read_shard(
+    path: Place, columns: Sequence[str] | None = None, *, is_fetched: bool = False
+) -> pa.Table:
     """Read one shard, or some of its columns, and verify the checksums of all that is read.
+
+    Of a store the ranges are read that are needed, or at first the whole file where it
+    `is_fetched`. Only then may it happen in a thread that the end of the process cuts off: Arrow
+    would call the store's client in a Python that is gone.
 
     Raises: DataError naming the file if it is missing or damaged.
     """
     names = list(columns) if columns is not None else None
-    try:
-        source = path if isinstance(path, Path) else path.open()
+    with _reading(path):
+        source = _open(path, is_fetched=is_fetched)
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
             return file.read(columns=names, use_threads=False)
-    except (OSError, pa.ArrowException) as error:
-        message = f"shard {str(path)!r} is damaged or missing: {error}; remove it and run again"
-        raise DataError(message) from error
 
 
 def shard_columns(path: Place) -> list[str]:
@@ -149,13 +154,34 @@ def shard_columns(path: Place) -> list[str]:
 
     Raises: DataError naming the file if it is missing or damaged.
     """
-    try:
+    with _reading(path):
         if isinstance(path, Path):
             return list(pq.read_schema(path).names)
         with path.open() as file:
             return list(pq.read_schema(file).names)
-    except (OSError, pa.ArrowException) as error:
-        message = f"shard {str(path)!r} is damaged or missing: {error}; remove it and run again"
+
+
+def _open(path: Place, *, is_fetched: bool) -> Path | pa.BufferReader | io.IOBase:
+    if isinstance(path, Path):
+        return path
+    return pa.BufferReader(path.read_bytes()) if is_fetched else path.open()
+
+
+@contextmanager
+def _reading(path: Place) -> Generator[None]:
+    """Say of a shard that it is damaged or, in a store, that this did not give it.
+
+    pyarrow raises OSError itself, and no kind of it, where a checksum is wrong.
+    """
+    try:
+        yield
+    except (*store_failures(), pa.ArrowException) as error:
+        is_damaged = type(error) is OSError or isinstance(error, pa.ArrowException)
+        if isinstance(path, Path) or is_damaged:
+            message = f"shard {str(path)!r} is damaged or missing: {error}; remove it and run again"
+        else:
+            told = error if isinstance(error, StoreError) else StoreError(path, error)
+            message = f"shard cannot be read: {told}; run again once the store answers"
         raise DataError(message) from error
 
 

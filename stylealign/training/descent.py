@@ -37,13 +37,11 @@ def descend(
         _halve(training)
         computed = _attempt(training, parameters, batch, loss_of)
     gradients, losses = computed
-    present = [gradient for gradient in gradients if gradient is not None]
-    averaged = iter(training.split.average_all(present))
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = None if gradient is None else next(averaged)
+    averaged = training.split.average_all(gradients)
+    for parameter, gradient in zip(parameters, averaged, strict=True):
+        parameter.grad = gradient
     if norm:
-        moved = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        losses[norm] = nn.utils.get_total_norm(moved)
+        losses[norm] = nn.utils.get_total_norm(averaged)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return losses
@@ -51,15 +49,20 @@ def descend(
 
 def _attempt(
     training: Training, parameters: list[nn.Parameter], batch: int, loss_of: PartLoss
-) -> tuple[list[Tensor | None], Losses] | None:
-    """Mean gradients and reports over the parts of this process; None if memory ran out."""
-    gradients: list[Tensor | None] = [None] * len(parameters)
+) -> tuple[list[Tensor], Losses] | None:
+    """Mean gradients and reports over the parts of this process; None if memory ran out.
+
+    What the loss does not depend on has a gradient of zero: as in the reference's penalties, its
+    optimiser counts the step, and its moments fade.
+    """
+    gradients: list[Tensor] = []
     reports: list[Losses] = []
     try:
         for part in training.split.parts(batch):
             loss, report = loss_of(part)
-            found = torch.autograd.grad(loss, parameters, allow_unused=True)
-            gradients = [_sum(*pair) for pair in zip(gradients, found, strict=True)]
+            found = torch.autograd.grad(loss, parameters, materialize_grads=True)
+            sums = zip(gradients, found, strict=True)
+            gradients = [one + other for one, other in sums] if gradients else [*found]
             reports.append(report)
     except torch.OutOfMemoryError:
         return None
@@ -67,20 +70,14 @@ def _attempt(
     if count == 1:
         return gradients, reports[0]
     means = {name: torch.stack([r[name] for r in reports]).mean(dim=0) for name in reports[0]}
-    return [None if g is None else g / count for g in gradients], means
-
-
-def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    if one is None or other is None:
-        return one if other is None else other
-    return one + other
+    return [gradient / count for gradient in gradients], means
 
 
 def _halve(training: Training) -> None:
     """Use smaller parts from now on, and note it."""
     batch_size, split = training.recipe.batch_size, training.split
     if not split.halve(batch_size, training.mbstd_group):
-        part = batch_size // (split.num_ranks * split.num_parts)
+        part = split.part_size(batch_size)
         message = (
             f"out of memory with parts of {part} images, and a minibatch-stddev group of "
             f"{training.mbstd_group} cannot be divided: lower the resolution or the widths, "
@@ -89,7 +86,7 @@ def _halve(training: Training) -> None:
         raise ParamsError(message)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    part = batch_size // (split.num_ranks * split.num_parts)
+    part = split.part_size(batch_size)
     training.notes.append(
         f"out of memory at {training.kimg:.3f} kimg: the batch of {batch_size} is now worked "
         f"through in parts of {part}; the effective batch stays {batch_size}"

@@ -117,5 +117,6 @@ class Fallback:
         training, files = self.training, self.files
         if files is None or training.split.rank:
             return
-        training.save(files.at(training.kimg, is_stop=is_stop), self.batches)
-        files.prune(training.recipe.keep_snapshots)
+        written = files.at(training.kimg, is_stop=is_stop)
+        training.save(written, self.batches)
+        files.prune(training.recipe.keep_snapshots, written)

@@ -59,14 +59,18 @@ class SnapshotFiles:
         """Where a run up to `total` goes on, 0 at its start."""
         return max((kimg for path in self.all() if (kimg := kimg_of(path)) < total), default=0.0)
 
-    def prune(self, keep: int) -> None:
-        """Remove all but the newest `keep` and those that may be chosen yet from any of these."""
-        newest = self.regular()[-keep:]
-        contenders = {kimg for path in newest for kimg in peek(path).get("contenders", [])}
-        kept = {*newest, *(self.at(kimg) for kimg in contenders)}
-        for path in self.all():
-            is_newest = path == self.all()[-1]
-            if path not in kept and not is_newest:
+    def prune(self, keep: int, written: Path) -> None:
+        """Remove what lies before the one just written but for the newest `keep`.
+
+        Those that may be chosen yet from any of these stay, too. What lies behind is of a course
+        that was left, damaged perhaps: it is written over, and counts for nothing.
+        """
+        past = [path for path in self.all() if kimg_of(path) <= kimg_of(written)]
+        kept = {written, *[path for path in self.regular() if path in past][-keep:]}
+        contenders = {kimg for path in kept for kimg in peek(path).get("contenders", [])}
+        kept |= {self.at(kimg) for kimg in contenders}
+        for path in past:
+            if path not in kept:
                 path.unlink()
 
     def drop_after(self, kimg: float) -> None:

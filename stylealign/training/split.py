@@ -125,17 +125,20 @@ class Split:
         Where no number of parts fits, it is the least; `require_fit` then says what would.
         """
         least = max(self.num_parts, -(-batch_size // (self.num_ranks * part_size)))
+        self.num_parts = self._next_fitting(least, batch_size, group) or least
+
+    def _next_fitting(self, least: int, batch_size: int, group: int) -> int | None:
+        """The next number of parts that whole groups can be dealt to, if there is one."""
         most = batch_size // (self.num_ranks * group)
-        fitting = (
-            num
-            for num in range(least, most + 1)
-            if batch_size % (self.num_ranks * num * group) == 0
-        )
-        self.num_parts = next(fitting, least)
+        fits = (n for n in range(least, most + 1) if batch_size % (self.num_ranks * n * group) == 0)
+        return next(fits, None)
 
     def halve(self, batch_size: int, group: int) -> bool:
-        """Work in twice as many parts, if parts of whole groups are left; says whether it does."""
-        num_parts = 2 * self.num_parts
-        is_possible = batch_size % (self.num_ranks * num_parts * group) == 0
-        self.num_parts = num_parts if is_possible else self.num_parts
-        return is_possible
+        """Work in at least twice as many parts of whole groups; says whether there are such."""
+        more = self._next_fitting(2 * self.num_parts, batch_size, group)
+        self.num_parts = more or self.num_parts
+        return more is not None
+
+    def part_size(self, batch_size: int) -> int:
+        """Images of a part."""
+        return batch_size // (self.num_ranks * self.num_parts)

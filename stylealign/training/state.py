@@ -234,7 +234,7 @@ class Training:
             "rollbacks": self.rollbacks,
             "measurements": self.measurements,
             "contenders": self.contenders,
-            "num_parts": self.split.num_parts,
+            "part_size": self.split.part_size(self.recipe.batch_size),
             "batches": batches.state_dict(),
             "recipe": self.recipe.model_dump(mode="json"),
             "model": self.origin,
@@ -260,7 +260,9 @@ class Training:
         self.rollbacks = [*numbers["rollbacks"]]
         self.measurements = [*numbers["measurements"]]
         self.contenders = [*numbers["contenders"]]
-        self.split.num_parts = max(self.split.num_parts, numbers["num_parts"])
+        if numbers["recipe"]["part_size"] == self.recipe.part_size:
+            # Smaller ones than the recipe's, where memory had run out.
+            self.split.divide(self.recipe.batch_size, numbers["part_size"], self.mbstd_group)
         self.ada.load_state_dict(numbers["ada"])
         self.set_rates()
         batches.load_state_dict(numbers["batches"])

@@ -16,7 +16,7 @@ from stylealign.data import dataset as module
 from stylealign.data.batches import TrainingBatches
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.manifest import Manifest
-from stylealign.data.shards import read_shard
+from stylealign.data.shards import read_shard, write_parquet
 from stylealign.data.sources import open_source
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch, encode_png
@@ -70,9 +70,9 @@ def test_batches_read_each_shard_once(
 ) -> None:
     read: list[str] = []
 
-    def counted(path: Path, columns: list[str]) -> pa.Table:
+    def counted(path: Path, columns: list[str], **options: bool) -> pa.Table:
         read.append(path.name)
-        return read_shard(path, columns)
+        return read_shard(path, columns, **options)
 
     dataset.table()
     monkeypatch.setattr(module, "read_shard", counted)
@@ -163,6 +163,40 @@ def test_a_stream_of_other_images_of_the_set_is_not_gone_on_with(dataset: ImageD
         with pytest.raises(DataError, match="other images"):
             TrainingBatches(dataset, 2, seed=0, only=only).load_state_dict(state)
     TrainingBatches(dataset, 2, seed=0, only=ids[1:]).load_state_dict(state)
+
+
+def test_windows_of_other_shards_are_another_order_and_are_not_gone_on_with(
+    dataset: ImageDataset,
+    raw_folder: Path,
+    tmp_path: Path,
+    prepare_set: Callable[..., Manifest],
+) -> None:
+    source = open_source(raw_folder, labels=tmp_path / "labels.csv")
+    prepare_set(source, tmp_path / "other", shard_size=3)
+    other = open_dataset(tmp_path / "other")
+    assert other.content_hash == dataset.content_hash
+    assert len(other.manifest.shards) != len(dataset.manifest.shards)
+
+    whole = TrainingBatches(dataset, 4, seed=0)
+    TrainingBatches(other, 4, seed=0).load_state_dict(whole.state_dict())
+    state = TrainingBatches(dataset, 4, seed=0, max_cached_bytes=HALF_IN_MEMORY).state_dict()
+    with pytest.raises(DataError, match="content_hash"):
+        TrainingBatches(other, 4, seed=0, max_cached_bytes=HALF_IN_MEMORY).load_state_dict(state)
+
+
+@pytest.mark.parametrize("change", ["copied", "cut"])
+def test_a_shard_that_is_not_the_one_of_the_manifest_is_refused(
+    change: str, dataset: ImageDataset
+) -> None:
+    full = [shard for shard in dataset.manifest.shards if shard.num_rows == 4]
+    one, other, *_ = (dataset.folder / shard.file for shard in full)
+    if change == "copied":
+        other.write_bytes(one.read_bytes())
+    else:
+        write_parquet(read_shard(other).slice(1), other)
+
+    with pytest.raises(DataError, match=r"is twice in the shards of|has \d+ rows, not \d+"):
+        open_dataset(dataset.folder).ids()
 
 
 @pytest.mark.parametrize("max_cached_bytes", [2**30, 16 * 16 * 3 * 9])

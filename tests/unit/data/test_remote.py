@@ -1,5 +1,7 @@
 """Data sets in an object store: an S3 emulation on loopback, spoken to by the real client."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from stylealign.data import remote
 from stylealign.data.batches import TrainingBatches
@@ -101,6 +104,34 @@ def test_a_damaged_shard_in_the_store_is_named(store: str, folder: Path) -> None
         dataset.images()
 
 
+@warnings
+@pytest.mark.slow
+def test_a_store_that_goes_away_while_a_set_is_drawn_from_is_named_and_asked_again(
+    store: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = fsspec.filesystem("s3")
+    files.put(f"{folder}/", f"{store}/cats/", recursive=True)
+    batches = TrainingBatches(
+        open_dataset(f"{store}/cats"), batch_size=3, seed=5, max_cached_bytes=6 * 16 * 16 * 3
+    )
+    expected = [batch.ids for batch, _ in zip(batches, range(8), strict=False)]
+    batches.load_state_dict(batches.state_dict() | {"num_drawn": 0})
+    refused = EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
+
+    async def fail(*_: object, **__: object) -> None:
+        raise refused
+
+    with monkeypatch.context() as away:
+        away.setattr(files, "_cat_file", fail)
+        away.setattr(files, "_call_s3", fail)
+        with pytest.raises(DataError, match=f"{store}/cats/.*run again once the store answers"):
+            for _ in range(8):
+                next(batches)
+    batches.load_state_dict(batches.state_dict() | {"num_drawn": 0})
+
+    assert [next(batches).ids for _ in range(8)] == expected
+
+
 def test_any_fsspec_folder_is_read_like_a_local_one(folder: Path) -> None:
     files = fsspec.filesystem("memory")
     files.put(f"{folder}/", "memory://sets/cats/", recursive=True)
@@ -110,6 +141,33 @@ def test_any_fsspec_folder_is_read_like_a_local_one(folder: Path) -> None:
     assert far.content_hash == near.content_hash
     assert far.table().equals(near.table())
     assert np.array_equal(far.images(), near.images())
+
+
+END_AMID_READING = """
+import sys, time
+import fsspec
+from stylealign.data.batches import TrainingBatches
+from stylealign.data.dataset import open_dataset
+from stylealign.data.remote import RemotePath
+fsspec.filesystem("memory").put(f"{sys.argv[1]}/", "memory://sets/cats/", recursive=True)
+for name in ("open", "read_bytes"):
+    def slow(self, read=getattr(RemotePath, name)):
+        time.sleep(0.5)
+        return read(self)
+    setattr(RemotePath, name, slow)
+far = open_dataset("memory://sets/cats")
+next(TrainingBatches(far, batch_size=3, seed=5, max_cached_bytes=6 * 16 * 16 * 3))
+print("drawn")
+"""
+
+
+def test_a_process_may_end_while_a_thread_still_reads_ahead(folder: Path) -> None:
+    command = [sys.executable, "-c", END_AMID_READING, str(folder)]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.stdout == "drawn\n", done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_store_whose_package_is_missing_says_what_to_install(

@@ -177,3 +177,17 @@ def test_no_path_and_images_that_are_not_finite_are_refused():
         trimmed_mean(np.empty(0))
     with pytest.raises(DataError, match="images are finite"):
         trimmed_mean(np.array([1.0, np.nan]))
+
+
+@pytest.mark.parametrize("space", ["z", "w"])
+def test_paths_are_of_classes_as_frequent_as_they_are_said_to_be(space, rng):
+    generator, drawn_classes = small_generator(c_dim=3), list[torch.Tensor]()
+    generator.mapping.register_forward_hook(lambda _m, given, _o: drawn_classes.append(given[1]))
+
+    perceptual_path_length(
+        generator, Pixels(), num_paths=40, rng=rng, space=space, shares=(0.0, 0.75, 0.25)
+    )
+
+    picks = torch.cat(drawn_classes).argmax(1).bincount(minlength=3) / sum(map(len, drawn_classes))
+    assert picks[0] == 0
+    assert 0.5 < picks[1] < 0.95

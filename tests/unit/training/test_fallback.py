@@ -262,6 +262,27 @@ def test_a_stop_leaves_one_more_snapshot_that_the_next_one_replaces(tmp_path):
     assert [path.name for path in files.all()] == ["run@000000.064.st"]
 
 
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_a_stop_before_a_damaged_newer_snapshot_is_kept_and_gone_on_from(keep, tmp_path):
+    base = tmp_path / "run.st"
+    training = new_training(keep_snapshots=keep)
+
+    def contend() -> None:
+        training.contenders = [0.016]
+
+    ticks = train(training, _Noise(), snapshot=base, on_snapshot=contend)
+    assert next(tick for tick in ticks if tick.kimg == 0.032)
+    (newest,) = (path for path in SnapshotFiles(base).all() if "032" in path.name)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    stop_at(new_training(keep_snapshots=keep), base, 1)
+
+    resumed = next(train(new_training(keep_snapshots=keep), _Noise(), snapshot=base))
+
+    names = [path.name for path in SnapshotFiles(base).all()]
+    assert "run@000000.016.st" in names
+    assert resumed.kimg == 0.032
+
+
 def test_a_full_disk_ends_the_run_and_leaves_the_snapshot_before_whole(tmp_path):
     undisturbed = new_training()
     finish(undisturbed)

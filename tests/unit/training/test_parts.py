@@ -107,6 +107,55 @@ def test_parts_are_the_fewest_of_whole_groups_that_a_process_holds(part_size, nu
     assert split.num_parts == num_parts  # 11 parts fit no batch of 32: that is refused
 
 
+def test_parts_are_halved_as_far_as_whole_groups_go():
+    split, seen = Split(), list[int]()
+
+    while split.halve(48, group=4):
+        seen.append(split.part_size(48))
+
+    assert seen == [24, 12, 4]
+    assert Split().halve(12, group=4)  # to three parts: two would divide a group
+
+
+def test_parts_of_a_snapshot_are_dealt_anew_to_another_number_of_processes():
+    divided = new_training(Split(num_parts=4))
+    divided.restore(*divided.state(NO_BATCHES), NO_BATCHES)
+    alone = divided.split.num_parts
+    divided.split.num_ranks, divided.split.num_parts = 2, 1
+    divided.restore(*new_training(Split(num_parts=4)).state(NO_BATCHES), NO_BATCHES)
+
+    assert alone == 4
+    assert divided.split.num_parts == 2
+    divided.split.require_fit(RECIPE.batch_size, divided.mbstd_group)
+
+
+@pytest.mark.parametrize(("part_size", "num_parts"), [(2, 4), (8, 1), (None, 1)])
+def test_parts_that_the_recipe_asks_for_now_replace_those_of_a_snapshot(part_size, num_parts):
+    def new(size: int | None) -> Training:
+        torch.manual_seed(0)
+        recipe = ALONE.model_copy(update={"part_size": size})
+        return Training(Model.new(CONFIG), None, recipe, split=Split())
+
+    other = new(part_size)
+    other.restore(*new(4).state(NO_BATCHES), NO_BATCHES)
+
+    assert other.split.num_parts == num_parts
+
+
+class _NoBatches:
+    def __next__(self):
+        raise StopIteration
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        assert state == {}
+
+
+NO_BATCHES = _NoBatches()
+
+
 def out_of_memory_above(limit: int, training: Training, network: str = "D") -> list[int]:
     """Let every batch of more images than `limit` raise what a full GPU raises."""
     seen: list[int] = []

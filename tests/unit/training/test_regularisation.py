@@ -107,3 +107,18 @@ def test_the_gradient_penalty_moves_the_discriminator_by_half_gamma_times_the_in
     found = weights_after_one_step("D", r1_gamma=gamma, r1_interval=interval)
     expected = torch.cat([values.flatten() for values in moved])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_penalty_counts_as_a_step_of_weights_that_it_does_not_depend_on():
+    """As in the reference, where it is added to zero times the logits, or times the image."""
+    training = new_training(r1_gamma=1.0, r1_interval=2, pl_weight=1.0, pl_interval=2)
+
+    for _ in range(4):
+        train_step(training, REAL)
+
+    for optimizer, parameters in (
+        (training.g_optimizer, training.g_params),
+        (training.d_optimizer, training.d_params),
+    ):
+        steps = {float(optimizer.state[parameter]["step"]) for parameter in parameters}
+        assert steps == {6.0}
