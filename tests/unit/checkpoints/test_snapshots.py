@@ -132,11 +132,12 @@ class Persistent:
     """An object that pickles as a network of NVIDIA's."""
 
     def __init__(self, record: Record) -> None:
-        self.meta = {"class_name": record.class_name, "module_src": "raise SystemExit"}
-        self.meta["state"] = {name: live(value) for name, value in record.state.items()}
+        self.state = {name: live(value) for name, value in record.state.items()}
+        self.class_name = record.class_name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reconstruct, (self.meta,)
+        kept = {"class_name": self.class_name, "module_src": "raise SystemExit"}
+        return reconstruct, (kept | {"state": self.state},)
 
 
 def live(value: object) -> object:
@@ -156,14 +157,16 @@ def test_networks_of_nvidia_that_torch_saved_draw_what_they_drew(
     is_alone, is_zip, tmp_path, monkeypatch, rng
 ):
     theirs = types.ModuleType("torch_utils.persistence")
-    theirs._reconstruct_persistent_obj = reconstruct
+    monkeypatch.setattr(theirs, "_reconstruct_persistent_obj", reconstruct, raising=False)
     monkeypatch.setitem(sys.modules, "torch_utils", types.ModuleType("torch_utils"))
     monkeypatch.setitem(sys.modules, "torch_utils.persistence", theirs)
     monkeypatch.setattr(reconstruct, "__module__", theirs.__name__)
     monkeypatch.setattr(reconstruct, "__qualname__", "_reconstruct_persistent_obj")
     model = random_model({4: 8, 8: 8, 16: 4})
-    content = live(as_snapshot(model, "_parameters"))
-    content["G_ema"].meta["state"] |= {"seen": {1, 2}, "mean": np.float64(0.5), "raw": b"\xff"}
+    content = {
+        name: Persistent(record) for name, record in as_snapshot(model, "_parameters").items()
+    }
+    content["G_ema"].state |= {"seen": {1, 2}, "mean": np.float64(0.5), "raw": b"\xff"}
     saved = content["G_ema"] if is_alone else content
     torch.save(saved, tmp_path / "model.pt", _use_new_zipfile_serialization=is_zip)
     monkeypatch.undo()
