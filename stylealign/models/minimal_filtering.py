@@ -16,6 +16,7 @@ TILE = 4
 """Output pixels of a tile along each axis; 6 input pixels make it."""
 _NUM_TILES = 128
 """Tiles that are transformed at once: enough for fast products, few enough for the cache."""
+_NUM_KERNELS = 8192
 
 
 def filter3x3(x: Tensor, weight: Tensor) -> Tensor:
@@ -80,8 +81,12 @@ def _turned(weight: Tensor) -> Tensor:
 
 
 def _transformed(weight: Tensor) -> Tensor:
-    """Transformed kernels: [out, in, 3, 3] -> [36, out, in]."""
-    kernels = _forms().kernels @ weight.detach().reshape(-1, 9).t()
+    """Transformed kernels: [out, in, 3, 3] -> [36, out, in], as many at once as the cache holds."""
+    taps = weight.detach().reshape(-1, 9).t()
+    kernels = taps.new_empty(36, taps.shape[1])
+    for first in range(0, taps.shape[1], _NUM_KERNELS):
+        part = slice(first, first + _NUM_KERNELS)
+        torch.mm(_forms().kernels, taps[:, part], out=kernels[:, part])
     return kernels.view(36, *weight.shape[:2])
 
 
