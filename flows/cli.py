@@ -1,6 +1,7 @@
 """The `stylealign` command: one word per thing to do, and help that teaches."""
 
 import errno
+import io
 import sys
 from functools import partial
 from pathlib import Path
@@ -210,6 +211,8 @@ app.add_typer(models)
 
 def main() -> None:
     """Entry point: what the user did wrong is one sentence and exit code 2, never a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
     try:
         app()
     except StoppedError as stop:

@@ -127,6 +127,17 @@ def test_a_converted_checkpoint_is_told_with_its_declared_parent(tmp_path, monke
     assert record["parent_id"] == record["root_id"]
 
 
+def test_a_file_whose_name_is_no_text_is_shown_with_escapes(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")  # as in most locales
+    name = os.fsdecode(b"\xff.pkl")
+    shutil.copy(ROOT / "tests/reference/ada_r16_orig.pkl", tmp_path / name)
+
+    done = stylealign(tmp_path, "inspect", name)
+
+    assert done.returncode == 0, done.stderr
+    assert r"\udcff" in done.stdout
+
+
 def test_a_broken_checkpoint_leaves_no_folder_behind(tmp_path, monkeypatch, capsys):
     data = (ROOT / "tests" / "reference" / "ada_r16_cond3.pkl").read_bytes()
     (tmp_path / "half.pkl").write_bytes(data[: len(data) // 2])
