@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -21,7 +22,9 @@ from stylealign.files import DAMAGED_ZIP, describe_error
 
 TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
 """First pickle of a file in torch's old format, and of every storage inside NVIDIA's pickles."""
-LEGACY_START: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+LEGACY_MAGIC: Final = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""The magic number as every pickle of protocol 2 and above has it, behind protocol and frame."""
+_LEGACY_START: Final = re.compile(rb"\x80.(?:\x95.{8})?" + re.escape(LEGACY_MAGIC), re.DOTALL)
 ZIP_START: Final = b"PK\x03\x04"
 _ZIP_ENTRY: Final = b"PK\x01\x02"
 _MAX_ENTRIES: Final = 50_000
@@ -35,7 +38,8 @@ def read_snapshot(data: bytes, source: str) -> object:
 
     Raises: CheckpointError naming the file and what is refused.
     """
-    budget, inside = Budget(), Bytes(len(data))
+    budget = Budget()
+    encoded, inside = Bytes(len(data)), Bytes(len(data))
 
     def load_from_bytes(arguments: tuple[Any, ...]) -> Storage:
         stored = inside.take(arguments[0] if len(arguments) == 1 else None)
@@ -46,11 +50,16 @@ def read_snapshot(data: bytes, source: str) -> object:
 
     builders = {
         **_BUILDERS,
-        "_codecs.encode": inside.encode,
+        "_codecs.encode": encoded.encode,
         "torch.storage._load_from_bytes": load_from_bytes,
         "dnnlib.tflib.network.Network": lambda _: Record("Network"),
     }
     return PickleReader(io.BytesIO(data), builders, source, budget).read()
+
+
+def is_legacy(data: bytes) -> bool:
+    """Whether a file is one of `torch.save` in the old format, of any protocol since 2."""
+    return _LEGACY_START.match(data) is not None
 
 
 def read_torch_file(data: bytes, source: str) -> object:
@@ -68,7 +77,11 @@ def read_torch_file(data: bytes, source: str) -> object:
         raise CheckpointError(message) from error
 
 
-def _persistent_object(arguments: tuple[Any, ...]) -> Record:
+class PersistentObject(Record):
+    """What NVIDIA's persistence made: a network, or a module of one."""
+
+
+def _persistent_object(arguments: tuple[Any, ...]) -> PersistentObject:
     """NVIDIA's `_reconstruct_persistent_obj(meta)`; the source text in `meta` is dropped."""
     meta = arguments[0] if len(arguments) == 1 else None
     if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
@@ -76,7 +89,7 @@ def _persistent_object(arguments: tuple[Any, ...]) -> Record:
     class_name = meta.get("class_name")
     if not isinstance(class_name, str):
         raise CheckpointError("the class name of a persistent object is no text")
-    return Record(class_name[:100], meta["state"])
+    return PersistentObject(class_name[:100], meta["state"])
 
 
 _BUILDERS: Final[Mapping[str, Builder]] = {
@@ -149,6 +162,10 @@ def _read_zip(data: bytes, source: str, budget: Budget) -> object:
             message = f"{source!r} is a zip archive without 'data.pkl', not a file of torch.save"
             raise CheckpointError(message)
         names = set(archive.namelist())
+        order = root.removesuffix("data.pkl") + "byteorder"
+        if order in names and archive.read(order) != b"little":
+            message = f"{source!r}: its byte order {order[:100]!r} is not 'little', not supported"
+            raise CheckpointError(message)
         file = _TorchFile(len(data), source, budget)
         result = file.read(io.BytesIO(archive.read(root)))
         for key, storage in file.storages.items():

@@ -6,8 +6,9 @@ from typing import Literal, TypeAlias
 import torch
 
 from stylealign.checkpoints.containers import (
-    LEGACY_START,
     ZIP_START,
+    PersistentObject,
+    is_legacy,
     read_snapshot,
     read_torch_file,
 )
@@ -15,7 +16,6 @@ from stylealign.checkpoints.folder import load_folder
 from stylealign.checkpoints.nvidia import import_nvidia
 from stylealign.checkpoints.rosinality import import_rosinality
 from stylealign.checkpoints.tensorflow import import_tensorflow
-from stylealign.checkpoints.unpickle import Record
 from stylealign.checkpoints.weights import NETWORKS
 from stylealign.errors import CheckpointError
 from stylealign.files import is_folder, read_file
@@ -47,15 +47,15 @@ def read_model(path: Path, device: str | torch.device = "cpu") -> tuple[Model, F
 
 def _import_file(path: Path) -> tuple[Model, Format]:
     source = str(path)
-    data = read_file(path, starts=(ZIP_START, LEGACY_START, _PICKLE_START))
+    data = read_file(path, starts=(ZIP_START, _PICKLE_START))
     content: object = None
-    if data.startswith((ZIP_START, LEGACY_START)):
+    if data.startswith(ZIP_START) or is_legacy(data):
         _check_extension(path, (".pt", ".pth"), "a file of torch.save")
         content = read_torch_file(data, source)
     elif data.startswith(_PICKLE_START):
         _check_extension(path, (".pkl", ".pickle"), "a pickle")
         content = read_snapshot(data, source)
-    if isinstance(content, Record):  # as those save it who have tuned a generator alone
+    if isinstance(content, PersistentObject):  # as those save it who have tuned a generator alone
         content = {"G_ema": content}
     if isinstance(content, tuple):
         return import_tensorflow(content, source, len(data)), "tensorflow"

@@ -264,7 +264,9 @@ def _check_arguments(state: dict[str, Any], source: str) -> None:
     if not isinstance(kwargs, dict):
         message = f"{source}: its static_kwargs are no dict"
         raise CheckpointError(message)
-    sides = (kwargs.get("resolution"),)
+    # Nests of shared lists take exponential time to compare, so that nothing but a number is asked.
+    resolution = kwargs.get("resolution")
+    sides = (resolution,) if type(resolution) is int else ()
     only = _ONLY | {
         "resample_kernel": ([1, 3, 3, 1], (1, 3, 3, 1)), "resolution_w": sides,
         "resolution_h": sides,

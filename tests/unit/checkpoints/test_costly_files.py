@@ -60,9 +60,9 @@ def names(num: int, value: bytes = b"N") -> dict[str, bytes]:
     return {f"name{i}": value for i in range(num)}
 
 
-def snapshot_of_tensorflow(function: bytes) -> bytes:
+def snapshot_of_tensorflow(function: bytes, arguments: bytes = b"}") -> bytes:
     parts = members(mapping=network(a=b"N"), synthesis=network(a=b"N"))
-    state = {"components": parts, "build_func_name": function, "static_kwargs": b"}"}
+    state = {"components": parts, "build_func_name": function, "static_kwargs": arguments}
     return network(**state) * 3 + b"\x87"
 
 
@@ -112,6 +112,13 @@ COSTLY: dict[str, tuple[bytes, str]] = {
     "a function that is a list": (snapshot_of_tensorflow(b"]"), "function a list"),
     "a function that nests deeply": (snapshot_of_tensorflow(DEEP), "function a list"),
     "a function that doubles": (snapshot_of_tensorflow(DOUBLED), "function a tuple"),
+    **{
+        f"two sides that are equal nests, {kind}": (
+            snapshot_of_tensorflow(text("G_main"), members(resolution=nest, resolution_w=nest)),
+            "argument 'resolution_w'",
+        )
+        for kind, nest in (("deep", DEEP), ("doubled", DOUBLED))
+    },
     "a key that is a long integer": (b"}" + number(2**70 - 1) + b"Ns", "key"),
     "a key that is a long text": (b"}" + text("k" * 300) + b"Ns", "key"),
     "an empty tensor of gigantic sizes": (

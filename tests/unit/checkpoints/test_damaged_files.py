@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from stylealign.checkpoints import load_model, save_model
-from stylealign.checkpoints.containers import LEGACY_START
 from stylealign.models import Model, ModelConfig
 from stylealign.models.bands import AliasFreeConfig
 from tests.reference import tensorflow_era as era
 from tests.unit.checkpoints.test_folder import edit_config
 from tests.unit.checkpoints.test_hostile_files import (
+    LEGACY_START,
     PAYLOADS,
     REFERENCE,
     START,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from stylealign.checkpoints import load_model, save_model
-from stylealign.checkpoints.containers import LEGACY_START
+from stylealign.checkpoints.containers import LEGACY_MAGIC
 from stylealign.errors import CheckpointError
 from tests.unit.checkpoints.test_folder import small_model
 
@@ -20,6 +20,7 @@ REFERENCE = Path(__file__).parents[2] / "reference"
 CANARY = "canary"
 
 START, STOP = b"\x80\x04", b"."
+LEGACY_START = b"\x80\x02" + LEGACY_MAGIC
 
 
 def text(value: str) -> bytes:

@@ -2,10 +2,13 @@
 
 import io
 import json
+import pickle
 import struct
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -130,13 +133,28 @@ def entries() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("change", [b"", b"more"])
 def test_a_storage_of_another_size_is_refused_by_name(change, tmp_path):
-    path, content = tmp_path / "model.pt", entries()
+    content = entries()
     content["rosinality_32/data/0"] = change and content["rosinality_32/data/0"] + change
+
+    message = refuse(archive_of(content, tmp_path / "model.pt"))
+
+    assert "storage 'rosinality_32/data/0'" in message
+
+
+def archive_of(content: dict[str, bytes], path: Path) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in content.items():
             archive.writestr(name, data)
+    return path
 
-    assert "storage 'rosinality_32/data/0'" in refuse(path)
+
+@pytest.mark.parametrize("order", [b"big", b"", b"little\n"])
+def test_an_archive_of_another_byte_order_is_refused_by_name(order, tmp_path):
+    content = entries()
+    assert content["rosinality_32/byteorder"] == b"little"
+    content["rosinality_32/byteorder"] = order
+
+    assert "byte order" in refuse(archive_of(content, tmp_path / "model.pt"))
 
 
 def test_a_storage_that_an_old_file_does_not_list_is_refused_by_name(tmp_path):
@@ -166,6 +184,22 @@ def test_an_archive_of_very_many_entries_is_refused_unopened(tmp_path):
     path.write_bytes(b"PK\x03\x04" + bytes(26) + (b"PK\x01\x02" + bytes(42)) * 60_000)
 
     assert "entries" in refuse(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [np.arange(3.0), np.dtype("float32"), Namespace(size=32), torch.zeros(3), "text"],
+    ids=lambda content: type(content).__name__,
+)
+@pytest.mark.parametrize("is_torch", [True, False])
+def test_what_is_no_network_is_not_taken_for_one(content, is_torch, tmp_path):
+    path = tmp_path / ("model.pt" if is_torch else "model.pkl")
+    if is_torch:
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+
+    assert "is no model file" in refuse(path)
 
 
 @pytest.mark.parametrize("payload", [b"S'\\d'\n", b"V\\ud800\n", b"F1\n", b"I1\n"])

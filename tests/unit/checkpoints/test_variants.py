@@ -98,7 +98,7 @@ def _their_modules(monkeypatch):
 
 
 @pytest.mark.usefixtures("_their_modules")
-@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("name", ["ada_r16_cond3.pkl", "sg3t_r32.pkl"])
 def test_snapshots_of_every_python_are_read(name, protocol, tmp_path):
     content = pickle.loads((REFERENCE / name).read_bytes())
@@ -159,6 +159,21 @@ def test_kernels_that_were_stored_channels_last_lie_as_torchs_own():
     assert discriminator is not None
     for name, tensor in discriminator.state_dict().items():
         assert tensor.stride() == torch.empty(tensor.shape).stride(), name
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_the_old_container_is_told_in_every_protocol(protocol, tmp_path):
+    checkpoint = torch.load(REFERENCE / "rosinality_32.pt", weights_only=True)
+    torch.save(
+        checkpoint, tmp_path / "model.pt",
+        pickle_protocol=protocol, _use_new_zipfile_serialization=False,
+    )  # fmt: skip
+
+    generator = load_model(tmp_path / "model.pt").generator
+
+    assert compute_model_id(generator) == compute_model_id(
+        load_model(REFERENCE / "rosinality_32.pt").generator
+    )
 
 
 def test_early_rosinality_files_without_noise_maps_get_the_same_ones_each_time(tmp_path, rng):
