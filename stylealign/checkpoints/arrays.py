@@ -140,6 +140,11 @@ class NumpyArray(Record):
         order = "F" if is_fortran is True else "C"
         self.array = np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
 
+    def load(self) -> Tensor:
+        """The numbers in float32, in memory of their own."""
+        with np.errstate(over="ignore"):  # infinite weights are refused by name later
+            return torch.from_numpy(np.array(self.array, np.float32, order="C"))
+
 
 def check_sizes(sizes: object) -> None:
     """Refuse what is no tuple of a few non-negative integers."""

@@ -41,8 +41,9 @@ RENAMED_IN_D = (
 def import_nvidia(snapshot: dict[str, Any], source: str, num_bytes: int) -> Model:
     """A model of a snapshot's records `G_ema` and, where present, `G` and `D`.
 
-    Widths, depths and noise come from the weights; the modules' own attributes say the rest. A
-    mapping network that did not track the mean of w has it measured.
+    Widths come from the weights; the modules' own attributes say the rest, depth and noise too, so
+    that a last layer that is absent is missed. A mapping network that did not track the mean of w
+    has it measured.
 
     Raises: CheckpointError naming the file and what is missing, misshapen or not supported.
     """
@@ -119,7 +120,7 @@ def rename(name: str, renamed: tuple[tuple[re.Pattern[str], str], ...]) -> str:
 def _common_fields(network: Network) -> dict[str, Any]:
     """Config fields that every generator tells."""
     table = network.table
-    num_mapping_layers = table.count(r"mapping\.fc\d+\.weight")
+    num_weights = table.count(r"mapping\.fc\d+\.weight")
     w_dim = network.attribute("", "w_dim")
     fields = {
         "resolution": network.attribute("", "img_resolution"),
@@ -127,10 +128,10 @@ def _common_fields(network: Network) -> dict[str, Any]:
         "w_dim": w_dim,
         "c_dim": network.attribute("", "c_dim"),
         "img_channels": network.attribute("", "img_channels"),
-        "num_mapping_layers": num_mapping_layers,
+        "num_mapping_layers": network.attribute("mapping", "num_layers", num_weights),
         "mapping_lr_multiplier": network.attribute("mapping.fc0", "bias_gain"),
     }
-    if num_mapping_layers > 1:
+    if num_weights > 1:
         fields["mapping_hidden_dim"] = table.width_unless("mapping.fc0.weight", w_dim)
     if "mapping.embed.weight" in table:
         fields["mapping_embed_dim"] = table.width_unless("mapping.embed.weight", w_dim)
@@ -144,7 +145,9 @@ def stylegan2_fields(network: Network) -> dict[str, Any]:
     return {
         "channels": {r: table.size(f"synthesis.b{r}.conv1.weight") for r in resolutions},
         "generator_architecture": network.attribute("synthesis.b8", "architecture", "skip"),
-        "noise": "synthesis.b4.conv1.noise_strength" in table,
+        "noise": network.attribute(
+            "synthesis.b4.conv1", "use_noise", "synthesis.b4.conv1.noise_strength" in table
+        ),
         "conv_clamp": network.attribute("synthesis.b4.conv1", "conv_clamp"),
     }
 
@@ -207,7 +210,9 @@ def discriminator_fields(network: Network) -> dict[str, Any]:
     }
     if network.attribute("", "c_dim"):
         fields["discriminator_cmap_dim"] = table.size("b4.out.weight")
-        fields["discriminator_mapping_layers"] = table.count(r"mapping\.fc\d+\.weight")
+        num_weights = table.count(r"mapping\.fc\d+\.weight")
+        num_layers = network.attribute("mapping", "num_layers", num_weights)
+        fields["discriminator_mapping_layers"] = num_layers
     return fields
 
 

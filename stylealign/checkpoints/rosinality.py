@@ -1,12 +1,14 @@
 """Checkpoints of rosinality's stylegan2-pytorch, as models of ours."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from stylealign.checkpoints.arrays import StoredTensor
+from stylealign.checkpoints.arrays import NumpyArray, StoredTensor
+from stylealign.checkpoints.state_dicts import find_state_dicts
 from stylealign.checkpoints.tables import TensorTable
 from stylealign.checkpoints.unpickle import describe
 from stylealign.checkpoints.weights import build_model, check_config, measure_w_avg
@@ -14,7 +16,6 @@ from stylealign.errors import CheckpointError
 from stylealign.models import Model, ModelConfig
 
 _NUM_AXES: Final = {"noise_strength": 0, "bias": 1, "w_avg": 1, "noise_const": 2, "const": 3}
-_NETWORKS: Final = {"G_ema": "g_ema", "G": "g", "D": "d"}
 _STYLED: Final = {
     "conv.weight": "weight",
     "conv.modulation.weight": "affine.weight",
@@ -46,23 +47,22 @@ _TAIL_OF_D: Final = {
 
 
 def import_rosinality(checkpoint: dict[str, Any], source: str, num_bytes: int) -> Model:
-    """A model of the state dicts `g_ema` and, where present, `g` and `d`, or of `g` alone.
+    """A model of the state dicts `g_ema` and, where present, `g` and `d`, or of a generator alone.
 
     The file says nothing but weights, so widths and depths come from them. Where `latent_avg` is
     absent it is measured, as the repository does before it truncates. The repository's first
-    files have no noise maps, it drew new ones for each image: theirs are drawn here, once.
+    files have no noise maps, it drew new ones for each image: theirs are drawn here, once. Others
+    have maps for more layers than there are: those are left.
 
     Raises: CheckpointError naming the file and what is missing, misshapen or not supported.
     """
-    tables = _tables(checkpoint, source, num_bytes)
+    tables = {
+        network: _table(state, f"{source}: {network}", num_bytes)
+        for network, state in find_state_dicts(checkpoint, source).items()
+    }
     config = check_config(_fields(tables["G_ema"], tables.get("D")), source)
-    w_avg = checkpoint.get("latent_avg")
-    if w_avg is not None and not isinstance(w_avg, StoredTensor):
-        message = f"{source!r}: 'latent_avg' is {describe(w_avg)}, not a tensor"
-        raise CheckpointError(message)
-    mean = torch.zeros(config.w_dim)
-    if w_avg is not None:
-        mean = _without_unit_axes(w_avg.load(), "w_avg")
+    w_avg = _mean_w(checkpoint.get("latent_avg"), config, source)
+    mean = torch.zeros(config.w_dim) if w_avg is None else w_avg
     tensors: dict[str, Tensor] = {}
     for network, table in tables.items():
         names = discriminator_names(config) if network == "D" else generator_names(config)
@@ -77,19 +77,17 @@ def import_rosinality(checkpoint: dict[str, Any], source: str, num_bytes: int) -
     return model
 
 
-def _tables(checkpoint: dict[str, Any], source: str, num_bytes: int) -> dict[str, TensorTable]:
-    """The state dicts by our names of the networks."""
-    tables = {
-        ours: _table(checkpoint[theirs], f"{source}: {theirs}", num_bytes)
-        for ours, theirs in _NETWORKS.items()
-        if checkpoint.get(theirs) is not None
-    }
-    if "G" in tables and "G_ema" not in tables:  # as those publish who average no weights
-        tables["G_ema"] = tables.pop("G")
-    if "G_ema" not in tables:
-        message = f"{source!r} holds no network 'G_ema', and no state dict 'g_ema' or 'g'"
+def _mean_w(w_avg: object, config: ModelConfig, source: str) -> Tensor | None:
+    """The mean of w that a file has, as one row though it may have the same for every layer."""
+    if w_avg is None:
+        return None
+    if not isinstance(w_avg, StoredTensor | NumpyArray):
+        message = f"{source!r}: 'latent_avg' is {describe(w_avg)}, not a tensor"
         raise CheckpointError(message)
-    return tables
+    mean = _without_unit_axes(w_avg.load(), "w_avg")
+    if mean.ndim == 2 and len(mean) == config.num_ws and bool((mean == mean[0]).all()):
+        return mean[0]
+    return mean
 
 
 def generator_names(config: ModelConfig) -> dict[str, str]:
@@ -153,15 +151,8 @@ def _fields(generator: TensorTable, discriminator: TensorTable | None) -> dict[s
     return fields
 
 
-def _table(state: object, source: str, num_bytes: int) -> TensorTable:
-    if not isinstance(state, dict):
-        message = f"{source!r} is no state dict"
-        raise CheckpointError(message)
-    stored = {
-        name: tensor
-        for name, tensor in state.items()
-        if isinstance(name, str) and isinstance(tensor, StoredTensor)
-    }
+def _table(state: dict[str, Any], source: str, num_bytes: int) -> TensorTable:
+    stored = {name: tensor for name, tensor in state.items() if isinstance(tensor, StoredTensor)}
     return TensorTable(stored, source, num_bytes)
 
 
@@ -182,6 +173,8 @@ def _renamed(table: TensorTable, names: dict[str, str]) -> Iterator[tuple[str, T
     for name in table.names():
         if name.endswith(".kernel"):
             table.check_filter(name)
+            continue
+        if name not in names and re.fullmatch(r"noises\.noise_[1-9]\d*", name):
             continue
         if name not in names:
             message = f"{table.source!r} holds unknown tensor {name!r}"

@@ -174,6 +174,51 @@ def test_a_variable_that_does_not_fit_is_refused_by_name(name, value, words, tmp
     assert words in refuse(path)
 
 
+@pytest.mark.parametrize(
+    ("index", "component", "prefix", "name"),
+    [
+        (2, "mapping", "Dense1/", "G_ema.mapping.network.layers.1.weight"),
+        (1, None, "Mapping1/", "D.mapping.layers.1.weight"),
+    ],
+)
+def test_a_last_layer_that_is_absent_is_missed(
+    index, component, prefix, name, tmp_path, monkeypatch
+):
+    from tests.reference.test_tensorflow_era import Case, networks
+
+    states, _ = networks(Case(labels=3, layers_of_d=2), seed=0)
+    state = states[index]["components"][component] if component else states[index]
+    for variable in [name for name in state["variables"] if name.startswith(prefix)]:
+        del state["variables"][variable]
+    path = era.write_snapshot(tmp_path / "model.pkl", states, monkeypatch)
+
+    assert f"lacks tensor '{name}'" in refuse(path)
+
+
+def test_a_generator_has_eight_mapping_layers_unless_it_says_otherwise(tmp_path, monkeypatch):
+    from tests.reference.test_tensorflow_era import Case, networks
+
+    states, _ = networks(Case(), seed=0)
+    for state in states:
+        state["static_kwargs"].pop("mapping_layers", None)
+    path = era.write_snapshot(tmp_path / "model.pkl", states, monkeypatch)
+
+    assert "lacks tensor 'G_ema.mapping.network.layers.2.weight'" in refuse(path)
+
+
+def test_noise_that_a_generator_says_it_has_is_missed(tmp_path, monkeypatch):
+    from tests.reference.test_tensorflow_era import Case, networks
+
+    states, _ = networks(Case(kwargs={"use_noise": True}), seed=0)
+    for state in (states[0], states[2]):
+        variables = state["components"]["synthesis"]["variables"]
+        for name in [name for name in variables if "noise" in name]:
+            del variables[name]
+    path = era.write_snapshot(tmp_path / "model.pkl", states, monkeypatch)
+
+    assert "noise" in refuse(path)
+
+
 def test_one_array_under_many_names_does_not_fill_memory(tmp_path, monkeypatch):
     from tests.reference.test_tensorflow_era import Case, networks
 

@@ -5,7 +5,8 @@ import pickle
 import struct
 import time
 import zipfile
-from pathlib import Path
+from collections import defaultdict
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -295,16 +296,49 @@ def test_a_state_dict_that_does_not_fit_is_refused_by_tensor(change, words, tmp_
     assert words in refuse(path)
 
 
-def test_foreign_files_keep_training_extras_that_are_plain(tmp_path):
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_foreign_files_keep_training_extras_that_are_plain(protocol, tmp_path):
     from argparse import Namespace
 
     checkpoint = torch.load(REFERENCE / "rosinality_32.pt", weights_only=True)
     checkpoint["args"] = Namespace(size=32, path="x")
     checkpoint["mean"] = np.float64(0.5), np.arange(3.0)
+    checkpoint["places"] = Path("a/b"), PureWindowsPath("c:/d"), torch.device("cuda:0")
+    checkpoint["kinds"] = torch.float32, torch.bfloat16, {"dtype": torch.int64}
+    checkpoint["shape"] = torch.Size([1, 2])
+    checkpoint["lists"] = defaultdict(list, {"a": [1]}), defaultdict(dict), defaultdict(None)
     checkpoint["g_optim"] = {"state": {0: {"step": 3, "exp_avg": torch.zeros(2)}}}
-    torch.save(checkpoint, tmp_path / "model.pt")
+    torch.save(checkpoint, tmp_path / "model.pt", pickle_protocol=protocol)
 
     assert load_model(tmp_path / "model.pt").config.resolution == 32
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        call("torch", "float32", number(1)),
+        call("builtins", "list", b"]"),
+        call("torch", "Size", number(1)),
+        call("torch", "device", text("cpu")) + text("state") + b"b",
+        named("torch", "float32") + b"}b",
+        b"}" + named("torch", "float32") + b"Ns",
+        named("torch", "float32"),
+    ],
+)
+def test_what_goes_unread_is_neither_called_nor_changed(payload, tmp_path):
+    (tmp_path / "model.pkl").write_bytes(START + payload + STOP)
+
+    refuse(tmp_path / "model.pkl")
+
+
+@pytest.mark.parametrize("key", ["g_ema", "latent_avg", "state_dict"])
+def test_a_type_in_the_place_of_weights_is_refused(key, tmp_path):
+    checkpoint = torch.load(REFERENCE / "rosinality_32.pt", weights_only=True)
+    if key == "state_dict":
+        del checkpoint["g_ema"], checkpoint["g"]
+    torch.save(checkpoint | {key: torch.float32}, tmp_path / "model.pt")
+
+    assert "is a Global, not a" in refuse(tmp_path / "model.pt")
 
 
 def test_nothing_is_written_where_conversion_fails(tmp_path):

@@ -2,6 +2,8 @@
 
 import pickle
 import sys
+from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +16,7 @@ import torch
 from stylealign.checkpoints import compute_model_id, load_model, save_model
 from stylealign.checkpoints.containers import read_snapshot
 from stylealign.checkpoints.nvidia import import_nvidia
+from stylealign.checkpoints.unpickle import Record
 from stylealign.errors import CheckpointError
 from tests.unit.checkpoints.test_snapshots import stored
 
@@ -66,6 +69,38 @@ def test_other_activations_are_refused_by_name(network, path, activation):
 
     with pytest.raises(CheckpointError, match=rf"{network}: activation '{activation}' of '{path}'"):
         import_nvidia(content, "model.pkl", num_bytes)
+
+
+@pytest.mark.parametrize(
+    ("network", "path", "name"),
+    [
+        ("G_ema", "mapping", "fc3"),
+        ("G", "mapping", "fc3"),
+        ("D", "mapping", "fc7"),
+        ("G_ema", "synthesis.b4.conv1", "noise_strength"),
+    ],
+)
+def test_a_last_layer_that_is_absent_is_missed(network, path, name):
+    content, num_bytes = snapshot("ada_r16_cond3.pkl")
+    members = module(content[network], path)
+    kind = "_modules" if name in members["_modules"] else "_parameters"
+    del members[kind][name]
+
+    with pytest.raises(CheckpointError, match=rf"lacks tensor '{network}\."):
+        import_nvidia(content, "model.pkl", num_bytes)
+
+
+def test_layers_are_counted_where_a_snapshot_does_not_say_how_many():
+    content, num_bytes = snapshot("ada_r16_cond3.pkl")
+    for network in content.values():
+        if isinstance(network, Record) and "mapping" in network.state["_modules"]:
+            module(network, "mapping").pop("num_layers", None)
+    for network in ("G", "G_ema"):
+        del module(content[network], "synthesis.b4.conv1")["use_noise"]
+
+    config = import_nvidia(content, "model.pkl", num_bytes).config
+
+    assert config == load_model(REFERENCE / "ada_r16_cond3.pkl").config
 
 
 class Persistent:
@@ -205,6 +240,74 @@ def test_the_generator_as_trained_is_read_where_no_other_is_there(others, tmp_pa
     assert torch.equal(style.generator(z), model.generator(z))
     assert style.raw_generator is None
     assert style.discriminator is None
+
+
+def prefixed(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def in_an_encoder(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    decoder = prefixed(checkpoint["g_ema"], "decoder.")
+    return {
+        "state_dict": {"encoder.input_layer.0.weight": torch.zeros(4, 3, 3, 3), **decoder},
+        "latent_avg": checkpoint["latent_avg"].repeat(8, 1),
+        "opts": Namespace(output_size=32, device="cuda:0"),
+    }
+
+
+def with_noise_for_64_pixels(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    more = {f"noises.noise_{i}": torch.zeros(1, 1, 64, 64) for i in (7, 8)}
+    return checkpoint | {"g_ema": checkpoint["g_ema"] | more}
+
+
+LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "in an encoder": in_an_encoder,
+    "in DataParallel": lambda c: {
+        name: prefixed(state, "module.") if isinstance(state, dict) else state
+        for name, state in c.items()
+    },
+    "with more noise maps": with_noise_for_64_pixels,
+    "alone": lambda c: c["g_ema"],
+    "alone, in DataParallel": lambda c: prefixed(c["g_ema"], "module."),
+    "as generator": lambda c: {"generator": c["g_ema"]},
+    "as params_ema": lambda c: {"params_ema": c["g_ema"], "latent_avg": c["latent_avg"]},
+    "with a mean of numpy": lambda c: c | {"latent_avg": c["latent_avg"].numpy()},
+    "with a mean of numpy in float64": lambda c: c | {
+        "latent_avg": c["latent_avg"].double().numpy()
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_a_generator_is_found_wherever_people_keep_it(change, tmp_path):
+    checkpoint = torch.load(REFERENCE / "rosinality_32.pt", weights_only=True)
+    torch.save(change(checkpoint), tmp_path / "model.pt")
+
+    found = load_model(tmp_path / "model.pt").generator.state_dict()
+
+    expected = load_model(REFERENCE / "rosinality_32.pt").generator.state_dict()
+    if "latent_avg" not in change(checkpoint):
+        assert found["mapping.w_avg"].any()
+        expected["mapping.w_avg"] = found["mapping.w_avg"]
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: {"state_dict": prefixed(c["g_ema"], "encoder.")}, "no state dict 'g_ema'"),
+        (lambda c: {"state_dict": [c]}, "state_dict' is a list, not a state dict"),
+        (lambda c: {"generator": c["g_ema"]["input.input"]}, "not a state dict"),
+        (lambda c: c | {"latent_avg": torch.eye(8, 64)}, r"w_avg' has shape \[8, 64\]"),
+    ],
+)
+def test_what_holds_no_generator_or_several_means_is_refused(change, words, tmp_path):
+    checkpoint = torch.load(REFERENCE / "rosinality_32.pt", weights_only=True)
+    torch.save(change(checkpoint), tmp_path / "model.pt")
+
+    with pytest.raises(CheckpointError, match=words):
+        load_model(tmp_path / "model.pt")
 
 
 def test_a_mean_w_that_kept_its_batch_axis_is_read(tmp_path):
