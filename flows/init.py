@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.own_data import UNKNOWN, OwnData, infer_parent
-from flows.project import enter_project, find_model
+from flows.project import enter_project, find_model, require_new
 from flows.starting_params import (
     check_tree,
     fill_params,
@@ -56,8 +56,7 @@ def create_project(folder: Path, plan: ProjectPlan | None = None) -> None:
     plan = plan or ProjectPlan()
     if shutil.which("git") is None:
         raise StyleAlignError("git is not installed, and a project is a git repository: install it")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{str(folder)!r} is not empty: choose a new folder")
+    require_new(folder)
     given = find_model(plan.parent) if plan.parent and not plan.is_trained else None
     params, console = starting_params(folder, plan, given), Console()
     try:

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from flows.project import find_model
-from stylealign.errors import DataError
+from flows.project import find_model, require_new
 
 models = typer.Typer(rich_markup_mode="markdown")
 
@@ -168,8 +167,7 @@ def convert(
 
     Example: `stylealign convert afhqcat.pkl models/cats --parent models/ffhq --domain cats`
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{str(out)!r} is not empty: choose a new folder")
+    require_new(out)
     from stylealign.checkpoints.convert import convert_checkpoint
 
     ancestor = find_model(parent) if parent else None

@@ -3,6 +3,7 @@
 What they make other libraries say is quoted without control characters, and not at length.
 """
 
+import os
 import stat
 import struct
 import zipfile
@@ -14,6 +15,7 @@ from stylealign.errors import CheckpointError
 
 MAX_BYTES: Final = 4 << 30
 """Published files, with the state of their optimisers, take less than a quarter of it."""
+_MAX_SPARSE_BYTES: Final = 64 << 20
 DAMAGED_ZIP: Final = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, NotImplementedError,
     EOFError, IndexError, OSError, OverflowError, RuntimeError, ValueError,
@@ -49,6 +51,25 @@ def check_file(path: Path, max_bytes: int = MAX_BYTES) -> int:
     return status.st_size
 
 
+def _check_holes(path: Path) -> None:
+    """Refuse a large file that takes hardly any place on its disk: memory it would take in full.
+
+    File systems that count late say less than there is, so that a hole has to be seen, too.
+    """
+    with path.open("rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        num_stored = getattr(status, "st_blocks", 0) * 512
+        is_suspect = status.st_size > _MAX_SPARSE_BYTES and 8 * num_stored < status.st_size
+        if is_suspect and hasattr(os, "SEEK_HOLE"):
+            is_suspect = file.seek(0, os.SEEK_HOLE) < status.st_size
+    if is_suspect:
+        message = (
+            f"{str(path)!r} is mostly holes: of {status.st_size} bytes only {num_stored} are "
+            "on the disk, not allowed"
+        )
+        raise CheckpointError(message)
+
+
 def read_file(path: Path, max_bytes: int = MAX_BYTES, starts: tuple[bytes, ...] = ()) -> bytes:
     """The bytes of a file; no more than the first few if it begins with none of `starts`.
 
@@ -61,6 +82,7 @@ def read_file(path: Path, max_bytes: int = MAX_BYTES, starts: tuple[bytes, ...] 
             first = file.read(min(num_first, num_bytes))
             if starts and not first.startswith(starts):
                 return first
+            _check_holes(path)
             file.seek(0)
             return file.read(num_bytes)
     except OSError as error:

@@ -7,7 +7,7 @@ from torch import nn
 
 from stylealign.checkpoints.folder import save_model
 from stylealign.checkpoints.load import Format, load_model, read_model
-from stylealign.checkpoints.weights import compute_model_id
+from stylealign.checkpoints.weights import check_config, compute_model_id
 from stylealign.errors import LineageError
 from stylealign.models import ModelConfig
 
@@ -59,8 +59,8 @@ def convert_checkpoint(
 
     With `parent` the result is recorded as its child: `declared`, as no training of ours made it.
 
-    Raises: CheckpointError as `load_model` does; LineageError if the parent is of another
-        architecture, so that it cannot be the parent.
+    Raises: CheckpointError as `load_model` does, or if the domain cannot be shown; LineageError if
+        the parent is of another architecture, so that it cannot be the parent.
     """
     model = load_model(path)
     fields: dict[str, object] = {"domain": domain} if domain else {}
@@ -72,7 +72,7 @@ def convert_checkpoint(
         parent_id = compute_model_id(ancestor.generator)
         root_id = ancestor.config.root_id or parent_id
         fields |= {"parent_id": parent_id, "root_id": root_id, "lineage": "declared"}
-    model.config = model.config.model_copy(update=fields)
+    model.config = check_config(model.config.model_dump(mode="json") | fields, str(path))
     return save_model(model, folder)
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -27,6 +28,10 @@ from stylealign.models import Model, ModelConfig
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 FORMAT = "stylealign-1"
+_PREVIOUS_FILE = f".{WEIGHTS_FILE}.previous"
+"""The old weights while new ones take their place."""
+_STALE_SEC = 3600
+"""A save that has changed nothing for so long was killed."""
 _MAX_CONFIG_BYTES = 1 << 20
 _MAX_HEADER_BYTES = 1 << 20
 """Names and shapes of a weights file; the largest of ours take 60 kB."""
@@ -36,7 +41,7 @@ def save_model(model: Model, folder: str | Path) -> ModelConfig:
     """Write a model folder, whole or not at all, and give the model its id.
 
     A model without ancestors becomes its own root. Files that the folder already holds beside
-    the model are kept.
+    the model are kept. Killed at any moment, it leaves the model that was there before.
 
     Returns the config as written, which is then the model's own.
 
@@ -48,8 +53,10 @@ def save_model(model: Model, folder: str | Path) -> ModelConfig:
     model.config = model.config.model_copy(update={"id": model_id, "root_id": root_id})
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", dir=folder.parent))
+        prefix = f".{folder.name[:100]}.saving-"
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
         try:
+            _remove_stale(temporary, prefix)
             _write_files(model, temporary)
             _publish(temporary, folder)
         finally:
@@ -66,22 +73,36 @@ def load_folder(folder: Path, device: str | torch.device = "cpu") -> Model:
     Raises: CheckpointError naming the folder and what is missing, changed or out of bounds.
     """
     config, sha256 = read_config(folder)
-    weights = folder / WEIGHTS_FILE
-    source = str(weights)
-    if not weights.is_file():
-        message = f"{source!r} is missing; a model folder holds {WEIGHTS_FILE} and {CONFIG_FILE}"
-        raise CheckpointError(message)
+    source = str(folder / WEIGHTS_FILE)
     try:
+        weights = _weights_of(folder, sha256)
         tensors = _read_tensors(weights, config, str(device))
+        is_whole = _hash_file(weights) == sha256
     except CheckpointError:
         raise
-    except (SafetensorError, OSError, ValueError) as error:
+    except OSError as error:
+        message = f"{source!r} cannot be read: {describe_error(error)}"
+        raise CheckpointError(message) from error
+    except (SafetensorError, ValueError) as error:
         message = f"{source!r} is truncated or no safetensors file: {describe_error(error)}"
         raise CheckpointError(message) from error
-    if _hash_file(weights) != sha256:
+    if not is_whole:
         message = f"{source!r} was changed since it was saved: its sha256 is not {sha256[:64]!r}"
         raise CheckpointError(message)
     return build_model(config, tensors, source).to(device)
+
+
+def _weights_of(folder: Path, sha256: str) -> Path:
+    """The weights that a config means: those before, where a save was killed between its moves."""
+    previous, weights = folder / _PREVIOUS_FILE, folder / WEIGHTS_FILE
+    if previous.is_file() and check_file(previous) and _hash_file(previous) == sha256:
+        return previous
+    if not weights.is_file():
+        message = (
+            f"{str(weights)!r} is missing; a model folder holds {WEIGHTS_FILE} and {CONFIG_FILE}"
+        )
+        raise CheckpointError(message)
+    return weights
 
 
 def _read_tensors(path: Path, config: ModelConfig, device: str) -> dict[str, Tensor]:
@@ -125,11 +146,22 @@ def read_config(folder: Path) -> tuple[ModelConfig, str]:
     except CheckpointError as error:
         raise CheckpointError(f"{str(folder)!r} is no model folder: {error}") from error
     try:
-        record = json.loads(data.decode("utf-8"))
+        record = json.loads(data.decode("utf-8"), object_pairs_hook=_without_twins)
     except (ValueError, RecursionError) as error:
         message = f"{str(path)!r} is not valid JSON: {error}"
         raise CheckpointError(message) from error
     return _check_config(record, str(path))
+
+
+def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A dict of pairs; of two with one key another reader might take the other."""
+    record: dict[str, object] = {}
+    for key, value in pairs:
+        if key in record:
+            message = f"key {key[:100]!r} stands in it twice"
+            raise ValueError(message)
+        record[key] = value
+    return record
 
 
 def _check_config(record: object, source: str) -> tuple[ModelConfig, str]:
@@ -152,6 +184,7 @@ def _write_files(model: Model, folder: Path) -> None:
         "weights_sha256": _hash_file(weights),
     }
     (folder / CONFIG_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    shutil.copymode(folder / CONFIG_FILE, weights)  # safetensors lets nobody else read its files
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -163,9 +196,35 @@ def _publish(temporary: Path, folder: Path) -> None:
     if not folder.exists():
         temporary.rename(folder)
         return
-    # Between the two moves the hashes disagree, so that a reader refuses rather than mixes.
+    # Until the config is the new one, the old one finds the old weights: by their hash.
+    if _has_own_weights(folder):
+        (folder / WEIGHTS_FILE).replace(folder / _PREVIOUS_FILE)
     for name in (WEIGHTS_FILE, CONFIG_FILE):
         (temporary / name).replace(folder / name)
+    (folder / _PREVIOUS_FILE).unlink(missing_ok=True)
+
+
+def _has_own_weights(folder: Path) -> bool:
+    """Whether a folder's config means the weights beside it, and no previous ones."""
+    try:
+        _, sha256 = read_config(folder)
+        return _weights_of(folder, sha256) == folder / WEIGHTS_FILE
+    except CheckpointError:
+        return False
+
+
+def _remove_stale(temporary: Path, prefix: str) -> None:
+    """Remove what saves to the same place left that were killed; the new one tells the time."""
+    names = {WEIGHTS_FILE, CONFIG_FILE}
+    with suppress(OSError):
+        limit = temporary.stat().st_mtime - _STALE_SEC
+        for folder in temporary.parent.iterdir():
+            if not folder.name.startswith(prefix) or folder.is_symlink():
+                continue
+            files = list(folder.iterdir())
+            is_ours = {file.name for file in files} <= names
+            if is_ours and max(path.stat().st_mtime for path in (folder, *files)) < limit:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _named_tensors(model: Model) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ class AliasFreeConfig(BaseModel):
 
     channels: tuple[int, ...] = Field(min_length=2, max_length=65)
     """Width of each layer's output, tRGB last."""
-    num_critical: int = Field(default=2, ge=0)
+    num_critical: int = Field(default=2, ge=0, le=64)
     """Last layers before tRGB that are critically sampled, cutoff at the Nyquist limit."""
     first_cutoff: float = Field(default=2.0, ge=0.5, le=4096)
     first_stopband: float = Field(default=2**2.1, ge=0.5, le=8192)

@@ -3,7 +3,7 @@
 import math
 import unicodedata
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,9 @@ from pydantic import (
 )
 
 from stylealign.models.bands import AliasFreeConfig
+
+Width: TypeAlias = Annotated[int, Field(ge=1, le=65536)]
+BlockResolution: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
 
 
 class ModelConfig(BaseModel):
@@ -39,7 +42,7 @@ class ModelConfig(BaseModel):
     """Width of the class embedding beside z; None = w_dim."""
     mapping_hidden_dim: int | None = Field(default=None, ge=1, le=65536)
     """Width between the mapping layers; None = w_dim."""
-    channels: dict[int, int] = Field(default_factory=dict)
+    channels: dict[BlockResolution, Width] = Field(default_factory=dict)
     """Width of the generator's block at each resolution, 4 to `resolution`; StyleGAN2 only."""
     generator_architecture: Literal["skip", "resnet", "orig"] = "skip"
     """`skip` sums the tRGB of all blocks, the others have it in the last alone; StyleGAN2 only."""
@@ -51,7 +54,7 @@ class ModelConfig(BaseModel):
     """Bound on activations of networks trained in float16; None = unbounded."""
 
     discriminator_architecture: Literal["resnet", "skip", "orig"] = "resnet"
-    discriminator_channels: dict[int, int] = Field(default_factory=dict)
+    discriminator_channels: dict[BlockResolution, Width] = Field(default_factory=dict)
     """Width of the discriminator's block at each resolution; empty = as the generator's."""
     discriminator_conv_clamp: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     discriminator_fc_dim: int | None = Field(default=None, ge=1, le=65536)
@@ -60,11 +63,11 @@ class ModelConfig(BaseModel):
     discriminator_mapping_lr_multiplier: float = Field(default=0.01, gt=0, allow_inf_nan=False)
     discriminator_cmap_dim: int | None = Field(default=None, ge=1, le=65536)
     """Width of the class embedding that the logits project on; None = width at 4x4."""
-    mbstd_group_size: int | None = Field(default=4, ge=1)
+    mbstd_group_size: int | None = Field(default=4, ge=1, le=65536)
     """Images per minibatch-stddev group; None = the whole batch."""
     mbstd_num_channels: int = Field(default=1, ge=0, le=65536)
 
-    domain: str = ""
+    domain: str = Field(default="", max_length=1000)
     id: str = ""
     """sha256 over names, shapes, types and bytes of G_ema's tensors; set when saved."""
     parent_id: str = ""
@@ -91,15 +94,6 @@ class ModelConfig(BaseModel):
             message = "control characters and halves of characters are not allowed"
             raise ValueError(message)
         return text
-
-    @field_validator("channels", "discriminator_channels")
-    @classmethod
-    def _are_sane_widths(cls, channels: dict[int, int]) -> dict[int, int]:
-        for resolution, width in channels.items():
-            if not 1 <= width <= 65536:
-                message = f"width {width} at resolution {resolution} is outside 1..65536"
-                raise ValueError(message)
-        return channels
 
     @model_validator(mode="after")
     def _has_every_width(self) -> "ModelConfig":

@@ -90,6 +90,8 @@ def test_a_taken_port_is_named(folder, command):
         ("morph a b --parent nothing --child nothing --out morph.mp4", "ends in '.mp4'"),
         ("inspect params.yaml", "is no model file"),
         ("convert params.yaml .", "is not empty"),
+        ("convert params.yaml new/..", "is not empty"),
+        ("convert params.yaml params.yaml", "is a file, not a folder"),
     ],
 )
 def test_a_command_on_what_is_no_model_says_so(folder, command, said, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from stylealign.checkpoints import (
     require_related,
     save_model,
 )
-from stylealign.errors import LineageError
+from stylealign.errors import CheckpointError, LineageError
 from tests.unit.checkpoints.test_folder import small_model
 
 REFERENCE = Path(__file__).parents[2] / "reference"
@@ -26,6 +26,15 @@ def test_a_converted_model_draws_the_same_image(tmp_path, rng):
 
     assert torch.equal(converted.generator(z), load_model(source).generator(z))
     assert (config.domain, config.lineage) == ("cat", "none")
+
+
+@pytest.mark.parametrize("domain", ["two\nlines", "\x1b[2J", "\udcff", "x" * 100_000])
+def test_a_domain_that_no_folder_could_hold_is_refused_and_nothing_written(domain, tmp_path):
+    with pytest.raises(CheckpointError, match="field 'domain'") as caught:
+        convert_checkpoint(REFERENCE / "rosinality_32.pt", tmp_path / "model", domain=domain)
+
+    assert str(caught.value).isprintable()
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_declared_parent_makes_relatives(tmp_path):

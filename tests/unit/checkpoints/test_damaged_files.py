@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from stylealign.checkpoints import load_model, save_model
+from stylealign.checkpoints.weights import check_config
+from stylealign.errors import CheckpointError
 from stylealign.models import Model, ModelConfig
 from stylealign.models.bands import AliasFreeConfig
 from tests.reference import tensorflow_era as era
@@ -325,6 +327,37 @@ def test_absurd_numbers_in_a_config_are_refused_by_field(field, value, tmp_path)
     edit_config(folder, **{field: value})
 
     assert field in refuse(folder)
+
+
+@pytest.mark.parametrize("field", ModelConfig.model_fields)
+def test_a_gigantic_number_is_refused_in_every_field_of_a_config(field):
+    fields = small().config.model_dump(mode="json") | {field: 10**5000}
+
+    with pytest.raises(CheckpointError, match=f"field '{field}'") as caught:
+        check_config(fields, "model.pkl")
+
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("field", AliasFreeConfig.model_fields)
+def test_a_gigantic_number_is_refused_in_every_setting_of_bands(field):
+    bands = {"channels": [8, 8, 3], "num_critical": 1, field: 10**5000}
+    fields = {"architecture": "stylegan3-t", "resolution": 16, "alias_free": bands}
+
+    with pytest.raises(CheckpointError, match=rf"field 'alias_free\.{field}'") as caught:
+        check_config(fields, "model.pkl")
+
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("channels", [{4: 8, 8: 10**5000}, {4: 8, 8: 8, 10**5000: 8}])
+def test_a_gigantic_width_or_resolution_is_refused(channels):
+    fields = small().config.model_dump(mode="json") | {"channels": channels}
+
+    with pytest.raises(CheckpointError, match="field 'channels") as caught:
+        check_config(fields, "model.pkl")
+
+    assert len(str(caught.value)) < 1000
 
 
 def small() -> Model:

@@ -1,11 +1,14 @@
 """A model folder gives back exactly the model, or a sentence saying why not."""
 
 import json
+import os
+import stat
+from pathlib import Path
 
 import pytest
 import torch
 
-from stylealign.checkpoints import load_model, save_model
+from stylealign.checkpoints import compute_model_id, load_model, save_model
 from stylealign.errors import CheckpointError
 from stylealign.models import Model, ModelConfig
 
@@ -104,6 +107,88 @@ def test_saving_over_a_model_keeps_the_other_files_of_its_folder(folder):
     assert (folder / "notes.txt").read_text() == "kept"
     assert load_model(folder).config.id == save_model(small_model(seed=1), folder).id
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+class Killed(BaseException):
+    """Ends a save where a signal might."""
+
+
+@pytest.mark.parametrize(
+    "moved", [".model.safetensors.previous", "model.safetensors", "config.json", ""]
+)
+@pytest.mark.parametrize("num_saves", [1, 2])
+def test_a_save_that_is_killed_between_its_moves_leaves_the_old_model(
+    num_saves, moved, folder, monkeypatch
+):
+    def move(path, target):
+        if target.name == moved:
+            raise Killed
+        path.rename(target)
+
+    def unlink(path, missing_ok=False):
+        raise Killed
+
+    monkeypatch.setattr(Path, "replace", move)
+    monkeypatch.setattr(Path, "unlink", unlink)
+
+    for seed in range(1, num_saves + 1):
+        with pytest.raises(Killed):
+            save_model(small_model(seed), folder)
+    monkeypatch.undo()
+
+    expected = small_model(0 if moved else num_saves)
+    assert compute_model_id(load_model(folder).generator) == compute_model_id(expected.generator)
+    assert save_model(small_model(9), folder) == load_model(folder).config
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_what_a_killed_save_left_is_removed_by_the_next_to_the_same_place(tmp_path):
+    names = (".model.saving-old", ".model.saving-new", ".model.saving-own", ".other.saving-old")
+    for name in names:
+        save_model(small_model(), tmp_path / name)
+    (tmp_path / ".model.saving-own" / "notes.txt").write_text("kept")
+    for path in (*tmp_path.glob("*/*"), *tmp_path.iterdir()):
+        if "new" not in str(path):
+            os.utime(path, (0, 0))
+
+    save_model(small_model(), tmp_path / "model")
+
+    assert {path.name for path in tmp_path.iterdir()} == {"model", *names[1:]}
+
+
+def test_others_may_read_a_model_as_any_new_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_model(small_model(), tmp_path / "model")
+    finally:
+        os.umask(before)
+
+    for path in (tmp_path / "model").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640, path.name
+
+
+@pytest.mark.parametrize("keys", ["domain", "channels"])
+def test_a_key_that_stands_twice_in_a_config_is_refused_by_name(keys, folder):
+    path = folder / "config.json"
+    old, new = {
+        "domain": ('"domain": ""', '"domain": "", "domain": "cat"'),
+        "channels": ('"4": 8', '"4": 8, "4": 16'),
+    }[keys]
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+
+    with pytest.raises(CheckpointError, match=rf"key '{keys if keys == 'domain' else 4}' stands"):
+        load_model(folder)
+
+
+def test_weights_that_the_system_does_not_give_are_not_called_truncated(folder, monkeypatch):
+    def refuse(path, *arguments, **keywords):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("stylealign.checkpoints.folder.safe_open", refuse)
+
+    with pytest.raises(CheckpointError, match=r"cannot be read: .*Input/output error"):
+        load_model(folder)
 
 
 def test_a_model_without_ancestors_is_its_own_root(folder):

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import resource
 import struct
 import zipfile
 from argparse import Namespace
@@ -67,6 +68,18 @@ def test_a_file_of_gigantic_size_is_refused_unread(start, tmp_path):
         file.truncate(1 << 36)
 
     assert "larger than" in refuse(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(("name", "start"), [("model.pkl", START), ("model.pt", b"PK\x03\x04")])
+def test_a_large_file_that_is_mostly_holes_is_refused_unread(name, start, tmp_path):
+    with (tmp_path / name).open("wb") as file:
+        file.write(start)
+        file.truncate(1 << 30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    assert "mostly holes" in refuse(tmp_path / name)
+
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
 
 
 @pytest.mark.parametrize("name", ["no\0name", "n" * 300])
