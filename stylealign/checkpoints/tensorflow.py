@@ -21,8 +21,6 @@ _FUNCTIONS: Final = frozenset({
 })  # fmt: skip
 _MAX_NAME_LENGTH: Final = 100
 _ORIGINAL_D: Final = "D_stylegan2"
-_NUM_MAPPING_LAYERS: Final = 8
-"""Of a generator that was given no other number."""
 _ONLY: Final[dict[str, tuple[object, ...]]] = {
     "nonlinearity": ("lrelu",), "mapping_nonlinearity": ("lrelu",),
     "normalize_latents": (True,), "dtype": ("float32",), "use_pagan": (False,),
@@ -116,6 +114,7 @@ def _generator_fields(table: TensorTable, state: dict[str, Any]) -> dict[str, An
     pattern = r"synthesis\.blocks\.b(\d+)\.conv1\.weight"
     resolutions = table.resolutions(pattern)
     w_dim = table.size("mapping.w_avg")
+    num_mapping_layers = table.count(r"mapping\.network\.layers\.\d+\.weight")
     embedding, first = "mapping.network.embed.weight", "mapping.network.layers.0.weight"
     embed_dim = table.size(embedding) if embedding in table else 0
     fields = {
@@ -124,14 +123,14 @@ def _generator_fields(table: TensorTable, state: dict[str, Any]) -> dict[str, An
         "w_dim": w_dim,
         "c_dim": table.size(embedding, 1) if embed_dim else 0,
         "img_channels": table.size(f"synthesis.blocks.b{max(resolutions, default=4)}.torgb.weight"),
-        "num_mapping_layers": kwargs.get("mapping_layers", _NUM_MAPPING_LAYERS),
+        "num_mapping_layers": kwargs.get("mapping_layers", num_mapping_layers),
         "mapping_lr_multiplier": kwargs.get("mapping_lrmul", 0.01),
         "channels": {r: table.size(f"synthesis.blocks.b{r}.conv1.weight") for r in resolutions},
         "generator_architecture": kwargs.get("architecture", "skip"),
         "noise": kwargs.get("use_noise", "synthesis.blocks.b4.conv1.noise_strength" in table),
         "conv_clamp": kwargs.get("conv_clamp"),
     }
-    if table.count(r"mapping\.network\.layers\.\d+\.weight") > 1:
+    if num_mapping_layers > 1:
         fields["mapping_hidden_dim"] = table.width_unless(first, w_dim)
     if embed_dim:
         fields["mapping_embed_dim"] = table.width_unless(embedding, w_dim)
