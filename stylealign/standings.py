@@ -5,9 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from stylealign.alignment.standing import FixedCodes, Rule, Standing
+from stylealign.data.choosing import choose_ids
 from stylealign.data.dataset import ImageDataset
 from stylealign.errors import DataError
 from stylealign.metrics.cached_features import BATCH_SIZE, cached_features
@@ -48,8 +47,8 @@ class Standings:
         self.settings = params.model_dump(mode="json")
         self.rule = Rule(tolerance=params.tolerance, margin=params.margin)
         ids = dataset.ids("train") if ids is None else ids
-        picks = np.random.default_rng(params.seed).permutation(len(ids))[: params.num_codes]
-        chosen, device = [ids[pick] for pick in sorted(picks)], str(parent.generator.w_avg.device)
+        chosen = choose_ids(ids, params.num_codes, params.seed)
+        device = str(parent.generator.w_avg.device)
         extractor = load_extractor(EXTRACTOR, resolution=params.feature_resolution)
         if features is None:
             real = collect_features(dataset.batches(chosen, BATCH_SIZE), extractor, device=device)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pandas as pd
 import torch
 
 from stylealign.alignment.agreement import STATISTICS, compare_readings, draw_codes
+from stylealign.data.choosing import choose_ids
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.labels import LabelSchema
 from stylealign.data.manifest import MANIFEST_FILE
@@ -207,8 +207,7 @@ def unseen_ids(dataset: ImageDataset, params: AnalyzeParams) -> list[str]:
             f"expected at least {MIN_IMAGES} that its reader is not fitted on: "
             "give it other shares, or more images"
         )
-    picks = np.random.default_rng(params.seed).permutation(len(ids))[: params.num_samples]
-    return [ids[pick] for pick in np.sort(picks)]
+    return choose_ids(ids, params.num_samples, params.seed)
 
 
 def require_fit(dataset: ImageDataset, resolution: int) -> None:
