@@ -31,7 +31,9 @@ def recovering(lifespan: Lifespan) -> Lifespan:
     async def recovered(app: object) -> AsyncGenerator[Any]:
         async with lifespan(app) as state:
             database = provide_database_interface()
-            async with database.session_context(begin_transaction=True) as session:
+            # at once for update: a transaction that read first, and finds then that another process
+            # has written in between, is refused by SQLite without waiting
+            async with database.session_context(True, with_for_update=True) as session:
                 await free_slots(session)
                 await mark_crashed(session)
             yield state

@@ -3,12 +3,14 @@
 import argparse
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from flows.project import STATE
 from stylealign.errors import StyleAlignError
 
 START_TIMEOUT_SEC = 180
+STOP_TIMEOUT_SEC = 10
+"""How long a server that nobody needs may take to end before it is killed."""
 CLOCK_SHIFT_SEC = 10
 """By how much the time at which a process began may seem to move when the clock is set."""
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ash", "ksh"}
@@ -55,6 +59,8 @@ def start_server(
         if known is not None and _serves(known):
             url = _join(root, known, owner, has_ui)
         else:
+            if known is not None:
+                _end(known["server"])
             url = _start(root, owner, port, has_ui)
     os.environ["PREFECT_API_URL"] = url
     return url
@@ -75,9 +81,15 @@ def wait_for_server(root: Path) -> None:
                 "start it, or unset the variable to work with one of the project's own"
             )
         if time.monotonic() > deadline or not _serves(known):
-            last = log.read_text("utf-8", errors="replace").strip().splitlines() or ["no output"]
-            raise StyleAlignError(f"the Prefect server did not start ({last[-1]}): see {log}")
+            why = _reason(log.read_text("utf-8", errors="replace"))
+            raise StyleAlignError(f"the Prefect server did not start ({why}): see {log}")
         time.sleep(0.1)
+
+
+def _reason(output: str) -> str:
+    """What a server that did not start says of it: its last exception, or else its last line."""
+    exceptions = re.findall(r"^[\w.]*(?:Error|Exception): .+$", output, re.MULTILINE)
+    return (exceptions or output.strip().splitlines() or ["no output"])[-1]
 
 
 def free_port() -> int:
@@ -148,6 +160,19 @@ def _runs(identity: list[float]) -> bool:
         return is_same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _end(identity: list[float]) -> None:
+    """See a server off that nobody needs any more: the next one wants its database for itself."""
+    if not _runs(identity):
+        return
+    with suppress(psutil.NoSuchProcess):
+        server = psutil.Process(int(identity[0]))
+        server.terminate()
+        _, alive = psutil.wait_procs([server], timeout=STOP_TIMEOUT_SEC)
+        for process in alive:
+            process.kill()
+            process.wait()
 
 
 def _join(root: Path, record: dict[str, Any], owner: int, has_ui: bool) -> str:

@@ -4,9 +4,10 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -53,6 +54,18 @@ with compute(1):
     print("held again")
 """
 """A stage whose lease of the device ends while it works, as when its machine sleeps."""
+
+COMPUTE_ONCE = """
+from flows.project import enter_project
+from flows.server import start_server, wait_for_server
+root = enter_project()
+start_server(root)
+wait_for_server(root)
+from tasks.devices import compute
+with compute(1):
+    pass
+"""
+"""Leaves a concurrency limit in the database, which the next server puts right."""
 
 TAKE_TURNS = """
 import threading
@@ -113,6 +126,69 @@ def test_a_server_ends_with_the_last_command_that_needs_it(tmp_path):
     assert "its server has neither pages nor a schedule: wait until it has ended" in refused
     assert outlived_first
     assert gone
+
+
+def test_a_server_that_nobody_needs_is_gone_before_the_next_one_starts(tmp_path):
+    with command() as first:
+        start(tmp_path, first)
+        former = server_of(tmp_path)
+        former.suspend()  # does not leave by itself
+    with command() as second:
+        url, said = start(tmp_path, second)
+        ended = not former.is_running()
+        latter = server_of(tmp_path)
+    psutil.wait_procs([latter], timeout=60)
+
+    assert ended
+    assert latter.pid != former.pid
+    assert url.startswith("http://127.0.0.1:"), said
+
+
+@contextmanager
+def writing(database: Path) -> Generator[None]:
+    """Another process at the database: a transaction of a tenth of a second after the other."""
+    done = threading.Event()
+
+    def write() -> None:
+        connection = sqlite3.connect(database, isolation_level=None, timeout=0)
+        while not done.wait(0.05):
+            with suppress(sqlite3.OperationalError):  # the server's turn
+                connection.execute("begin immediate")
+                connection.execute("update concurrency_limit_v2 set active_slots = 1")
+                done.wait(0.1)
+                connection.execute("commit")
+        connection.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        done.set()
+        writer.join()
+
+
+def test_a_server_starts_while_another_process_writes_to_its_database(tmp_path):
+    first = run(tmp_path, sys.executable, "-c", COMPUTE_ONCE)
+    with command() as owner, writing(tmp_path / ".stylealign/prefect/prefect.db"):
+        url, said = start(tmp_path, owner)
+
+    assert first.returncode == 0, first.stderr
+    assert not said
+    assert url.startswith("http://127.0.0.1:")
+
+
+def test_a_server_that_cannot_start_names_the_cause(tmp_path):
+    state = tmp_path / ".stylealign/prefect"
+    state.mkdir(parents=True)
+    (state / "prefect.db").write_text("no database, but long enough to be looked at" * 100)
+
+    with command() as owner:
+        _, said = start(tmp_path, owner)
+
+    assert "the Prefect server did not start (" in said
+    assert "file is not a database): see" in said
+    assert "server.log" in said
 
 
 def test_a_foreign_server_that_does_not_answer_is_named(tmp_path):
