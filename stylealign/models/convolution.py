@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from stylealign.models.kernel_gradient import kernel_gradient
 from stylealign.models.minimal_filtering import TILE, filter3x3
 
 _MIN_CHANNELS = 128
@@ -126,7 +127,7 @@ def _is_kept_in_vain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 
 def _is_turned_to_learn(x: Tensor, weight: Tensor, groups: int) -> bool:
-    """Whether the weight's gradient is worth copies of x and the output's, channels first."""
+    """Whether the kernel's gradient is quicker by products of matrices, channels last."""
     return (
         weight.requires_grad
         and torch.is_grad_enabled()
@@ -135,7 +136,6 @@ def _is_turned_to_learn(x: Tensor, weight: Tensor, groups: int) -> bool:
         and groups == 1
         and not x.is_contiguous()
         and (_is_wide(x, weight) or x.shape[2:].numel() >= _MANY_PIXELS)
-        and has_avx2_alone()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
@@ -166,10 +166,7 @@ class _Constant(Function):
 
 
 class _Trained(Function):
-    """A convolution whose weight's gradient is taken channels first, all else as it lies.
-
-    Without AVX-512 oneDNN takes two to five times as long for it where channels are last.
-    """
+    """A convolution whose kernel's gradient is taken channels last, as its input lies."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *given: Any) -> Tensor:  # noqa: ANN401 - torch's
@@ -182,16 +179,15 @@ class _Trained(Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (gradient,), (x, weight) = grad_outputs, ctx.saved_tensors
         needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
-        of_x = of_weight = None
-        if needs_x:
-            of_x, _, _ = torch.ops.aten.convolution_backward(
-                gradient, x, weight, None, *ctx.settings, (True, False, False)
-            )
-        if needs_weight:
-            _, of_weight, _ = torch.ops.aten.convolution_backward(
-                gradient.contiguous(), x.contiguous(), weight, None, *ctx.settings,
-                (False, True, False),
-            )  # fmt: skip
+        is_product = needs_weight and not torch.is_grad_enabled()
+        of_x, of_weight, _ = torch.ops.aten.convolution_backward(
+            gradient, x, weight, None, *ctx.settings,
+            (needs_x, needs_weight and not is_product, False),
+        )  # fmt: skip
+        if is_product:
+            (stride, _), (padding, _), _, is_transposed, *_ = ctx.settings
+            read, made = (gradient, x) if is_transposed else (x, gradient)
+            of_weight = kernel_gradient(read, made, tuple(weight.shape[2:]), stride, padding)
         return of_x, of_weight, gradient.sum((0, 2, 3)) if needs_bias else None, *(None,) * 4
 
 

@@ -109,6 +109,9 @@ class Discriminator(nn.Module):
             message = f"expected images of shape [N, {expected}], got {tuple(images.shape)}"
             raise ValueError(message)
         image = images
+        if images.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            # All that follows keeps the order of what goes in: filters take half the time.
+            image = images.contiguous(memory_format=torch.channels_last)
         x: Tensor | None = None
         is_skip = self.config.discriminator_architecture == "skip"
         for block in self.blocks.values():

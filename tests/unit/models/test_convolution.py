@@ -173,15 +173,14 @@ FORMS = [
 
 
 @pytest.fixture
-def without_avx512(monkeypatch):
-    """Where a weight's gradient is faster channels first, with any number of pixels."""
+def learning_by_products(monkeypatch):
+    """Where a kernel's gradient is faster by products of matrices, with any number of pixels."""
     monkeypatch.setattr(convolution, "_MANY_PIXELS", 0)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.usefixtures("without_avx512")
-def test_a_weight_that_learns_channels_first_has_the_derivatives_of_the_convolution(
+@pytest.mark.usefixtures("learning_by_products")
+def test_a_kernel_that_learns_by_products_has_the_derivatives_of_the_convolution(
     form: dict[str, Any], rng
 ):
     x, weight, bias = (
