@@ -33,7 +33,7 @@ def convolve(
     kind: type[_Constant | _Trained] | None = None
     if _is_kept_in_vain(x, weight, bias):
         kind = _Constant
-    elif _is_turned_to_learn(x, weight, groups):
+    elif _learns_by_products(x, weight, groups):
         kind = _Trained
     if kind is not None:
         y: Tensor = kind.apply(x, weight, bias, stride, padding, is_transposed, groups)
@@ -94,11 +94,6 @@ def tap_power(weight: Tensor) -> Tensor:
     return weight.square().sum(dim=[2, 3])
 
 
-def has_avx2_alone() -> bool:
-    """Whether oneDNN is without AVX-512, and so without fast forms of some convolutions."""
-    return torch.backends.cpu.get_cpu_capability() == "AVX2"
-
-
 def _is_wide(x: Tensor, weight: Tensor) -> bool:
     return x.device.type == "cpu" and min(weight.shape[:2]) >= _MIN_CHANNELS
 
@@ -126,7 +121,7 @@ def _is_kept_in_vain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     )
 
 
-def _is_turned_to_learn(x: Tensor, weight: Tensor, groups: int) -> bool:
+def _learns_by_products(x: Tensor, weight: Tensor, groups: int) -> bool:
     """Whether the kernel's gradient is quicker by products of matrices, channels last."""
     return (
         weight.requires_grad
@@ -185,7 +180,7 @@ class _Trained(Function):
             (needs_x, needs_weight and not is_product, False),
         )  # fmt: skip
         if is_product:
-            (stride, _), (padding, _), _, is_transposed, *_ = ctx.settings
+            stride, padding, _, is_transposed, *_ = ctx.settings
             read, made = (gradient, x) if is_transposed else (x, gradient)
             of_weight = kernel_gradient(read, made, tuple(weight.shape[2:]), stride, padding)
         return of_x, of_weight, gradient.sum((0, 2, 3)) if needs_bias else None, *(None,) * 4

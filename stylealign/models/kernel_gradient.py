@@ -9,9 +9,11 @@ _NUM_ROWS = 512
 """Pixels that are gathered at once: enough for fast products, few enough for the cache."""
 
 
-def kernel_gradient(
-    x: Tensor, gradient: Tensor, size: tuple[int, int], stride: int, padding: int
-) -> Tensor:
+Pair = tuple[int, int]
+"""Of rows and of columns."""
+
+
+def kernel_gradient(x: Tensor, gradient: Tensor, size: Pair, stride: Pair, padding: Pair) -> Tensor:
     """What an input and the gradient of the output make of the kernel.
 
     Sums over pixels, some hundred patches of the input at a time. oneDNN takes up to three times as
@@ -20,8 +22,9 @@ def kernel_gradient(
     Shapes: x [N, in, H, W], gradient [N, out, h, w], size (kh, kw) -> [out, in, kh, kw].
     """
     (num_in, num_out), (height, width) = (x.shape[1], gradient.shape[1]), size
-    padded = F.pad(x.movedim(1, -1), (0, 0, padding, padding, padding, padding))
-    patches = padded.unfold(1, height, stride).unfold(2, width, stride).movedim(3, -1)
+    above, beside = padding
+    padded = F.pad(x.movedim(1, -1), (0, 0, beside, beside, above, above))
+    patches = padded.unfold(1, height, stride[0]).unfold(2, width, stride[1]).movedim(3, -1)
     pixels = gradient.movedim(1, -1)
     total = x.new_zeros(num_out, height * width * num_in)
     for part in _parts(pixels):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stylealign.models.convolution import has_avx2_alone, upconv3x3
+from stylealign.models.convolution import upconv3x3
 from stylealign.models.operators import blur
 
 _SLOW_ROW = 2**15
@@ -38,8 +38,13 @@ def _is_slow(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == torch.float32
         and x.shape[1] * x.shape[3] == _SLOW_ROW
         and len(weight) <= _MAX_CHANNELS
-        and has_avx2_alone()
+        and _has_avx2_alone()
     )
+
+
+def _has_avx2_alone() -> bool:
+    """Whether oneDNN is without AVX-512, and so without fast forms of some convolutions."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def upconv_in_bands(x: Tensor, weight: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
