@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from stylealign.models.kernel_gradient import kernel_gradient
+from stylealign.models.asked import asked_of
+from stylealign.models.kernel_gradient import Pair, kernel_gradient
 from stylealign.models.minimal_filtering import TILE, filter3x3
 
 _MIN_CHANNELS = 128
@@ -20,8 +21,8 @@ def convolve(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
-    stride: int = 1,
-    padding: int | tuple[int, int] = 0,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
     groups: int = 1,
     is_transposed: bool = False,
 ) -> Tensor:
@@ -173,17 +174,31 @@ class _Trained(Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (gradient,), (x, weight) = grad_outputs, ctx.saved_tensors
-        needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
-        is_product = needs_weight and not torch.is_grad_enabled()
-        of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-            gradient, x, weight, None, *ctx.settings,
-            (needs_x, needs_weight and not is_product, False),
-        )  # fmt: skip
-        if is_product:
-            stride, padding, _, is_transposed, *_ = ctx.settings
+        stride, padding, _, is_transposed, *_ = ctx.settings
+        needs_x, needs_weight, *needs_bias = asked_of(ctx)
+        is_differentiated, size = torch.is_grad_enabled(), tuple(weight.shape[2:])
+        of_x = of_weight = None
+        if needs_x and is_differentiated and (is_transposed or _is_even(x, size, stride, padding)):
+            of_x = convolve(
+                gradient, weight, stride=stride, padding=padding, is_transposed=not is_transposed
+            )
+        if needs_weight and not is_differentiated:
             read, made = (gradient, x) if is_transposed else (x, gradient)
-            of_weight = kernel_gradient(read, made, tuple(weight.shape[2:]), stride, padding)
-        return of_x, of_weight, gradient.sum((0, 2, 3)) if needs_bias else None, *(None,) * 4
+            of_weight = kernel_gradient(read, made, size, stride, padding)
+        mask = needs_x and of_x is None, needs_weight and of_weight is None, False
+        if any(mask):
+            found = torch.ops.aten.convolution_backward(
+                gradient, x, weight, None, *ctx.settings, mask
+            )
+            of_x, of_weight = (found[0] if mask[0] else of_x), (found[1] if mask[1] else of_weight)
+        of_bias = gradient.sum((0, 2, 3)) if any(needs_bias) else None
+        return of_x, of_weight, of_bias, *(None,) * 4
+
+
+def _is_even(x: Tensor, size: Pair, stride: Pair, padding: Pair) -> bool:
+    """Whether a kernel's steps end at the border, so that the transposed gives the size of x."""
+    lengths = zip(x.shape[2:], size, stride, padding, strict=True)
+    return not any((length + 2 * p - taps) % step for length, taps, step, p in lengths)
 
 
 class _ChannelsLastMix(Function):
@@ -197,7 +212,7 @@ class _ChannelsLastMix(Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
         (gradient,), (x, weight) = grad_outputs, ctx.saved_tensors
-        needs_x, needs_weight = ctx.needs_input_grad
+        needs_x, needs_weight = asked_of(ctx)
         rows = gradient.flatten(2)
         of_x = None
         if needs_x:
@@ -210,5 +225,5 @@ def _pixels(x: Tensor) -> Tensor:
     return x.movedim(1, -1).flatten(1, 2)
 
 
-def _pair(number: int | tuple[int, int]) -> tuple[int, int]:
+def _pair(number: int | Pair) -> Pair:
     return (number, number) if isinstance(number, int) else number

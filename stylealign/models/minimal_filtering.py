@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from stylealign.models.asked import asked_of
 from stylealign.models.constants import is_kept, made_of
 
 TILE = 4
@@ -47,7 +48,7 @@ class _Winograd(Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
         (gradient,), (x, weight) = grad_outputs, ctx.saved_tensors
-        needs_x, needs_weight = ctx.needs_input_grad
+        needs_x, needs_weight = asked_of(ctx)
         of_x = None
         if needs_x and torch.is_grad_enabled():
             of_x = filter3x3(gradient, _turned(weight))
@@ -68,7 +69,7 @@ class _WeightGradient(Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
         (cotangent,), (gradient, x) = grad_outputs, ctx.saved_tensors
-        needs_gradient, needs_x = ctx.needs_input_grad
+        needs_gradient, needs_x = asked_of(ctx)
         return (
             filter3x3(x, cotangent) if needs_gradient else None,
             filter3x3(gradient, _turned(cotangent)) if needs_x else None,

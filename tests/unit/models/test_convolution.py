@@ -168,6 +168,7 @@ def test_other_layers_keep_the_sum(size, channels, rng):
 FORMS = [
     pytest.param({"padding": 1}, id="same size"),
     pytest.param({"stride": 2}, id="half the size"),
+    pytest.param({"stride": 3}, id="pixels left over"),
     pytest.param({"stride": 2, "is_transposed": True}, id="twice the size"),
 ]
 
