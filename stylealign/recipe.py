@@ -1,5 +1,6 @@
 """The training recipe: every number that `train` needs, declared and checked in one place."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ AugmentKind = Literal[
     "bg", "bgc", "bgcf", "bgcfn", "bgcfnc",
 ]  # fmt: skip
 Auto = Literal["auto"]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    total_kimg: float = Field(gt=0)
+    total_kimg: Positive
     """Thousands of real images shown to the discriminator."""
-    tick_kimg: float = Field(default=2.0, gt=0)
+    tick_kimg: Positive = 2.0
     """Reporting interval."""
-    snapshot_kimg: float = Field(default=10.0, gt=0)
+    snapshot_kimg: Positive = 10.0
     """Interval of resumable snapshots."""
     keep_snapshots: int = Field(default=2, ge=1)
     """Newest snapshots kept while training; those that a rule may choose yet stay beside them."""
@@ -119,7 +120,8 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _must_move_the_generator(self) -> "Recipe":
-        if self.d_warmup_kimg >= self.total_kimg:
+        num_steps = math.ceil(1000 * self.total_kimg / self.batch_size)
+        if (num_steps - 1) * self.batch_size / 1000 < self.d_warmup_kimg:  # at its last step
             message = f"d_warmup_kimg is {self.d_warmup_kimg:g} of total_kimg {self.total_kimg:g}"
             raise ValueError(f"{message}, the generator would never move: warm up for less")
         return self

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from pydantic import ValidationError
 
-from stylealign.errors import DataError
+from stylealign.errors import DataError, ParamsError
 from stylealign.models import Model, ModelConfig
 from stylealign.params import ShardsParams, TrainParentParams
 from stylealign.training import Training
@@ -65,7 +66,8 @@ def parent_run(
 ) -> Run:
     """A parent that starts from nothing.
 
-    Raises: DataError if the section has no architecture and recipe.
+    Raises: DataError if the section has no architecture and recipe; ParamsError if that does not
+        fit the images.
     """
     if params.architecture is None or params.recipe is None:
         raise DataError(
@@ -74,14 +76,23 @@ def parent_run(
         )
     dataset = open_images(images)
     classes = classes_of(dataset, params.recipe)
-    config = ModelConfig(
-        **params.architecture.model_dump(),
-        c_dim=0 if classes is None else len(classes.shares),
-        class_shares=class_shares(dataset, params.recipe),
-        resolution=dataset.resolution,
-        domain=params.dataset,
-        data_hash=dataset.content_hash,
-    )
+    try:
+        config = ModelConfig(
+            **params.architecture.model_dump(),
+            c_dim=0 if classes is None else len(classes.shares),
+            class_shares=class_shares(dataset, params.recipe),
+            resolution=dataset.resolution,
+            domain=params.dataset,
+            data_hash=dataset.content_hash,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = (
+            f"train_parent.architecture makes no model of the {dataset.resolution} pixels that "
+            f"{params.dataset!r} has: {field + ': ' if field else ''}{first['msg']}"
+        )
+        raise ParamsError(f"{message}; correct params.yaml") from error
     torch.manual_seed(params.recipe.seed)
     model = Model.new(config).to(own_device(device))
     training = Training(model, None, params.recipe, split=split, classes=classes)

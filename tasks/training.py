@@ -22,6 +22,7 @@ from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
 from stylealign.training.snapshot import (
     FREE_FIELDS,
+    PARTIAL,
     SnapshotFiles,
     kimg_of,
     peek,
@@ -61,7 +62,7 @@ def make_run(
     settings: Sequence[object],
     only: Sequence[str] | None = None,
 ) -> Run:
-    """A training with the images of this process, or some of them; says so where they are few.
+    """A training with the images of this process, or some of them.
 
     Its snapshots are called as `base`, and a key of all that it depends on: the recipe, the images
     and the `settings`.
@@ -72,15 +73,11 @@ def make_run(
         recipe.batch_size // split.num_ranks,
         seed=recipe.seed,
         only=only,
+        labels=[recipe.classes] if recipe.classes else [],
         mirror=recipe.mirror,
         rank=split.rank,
         num_ranks=split.num_ranks,
     )
-    if len(batches.ids) < recipe.batch_size:
-        training.notes.append(
-            f"{len(batches.ids)} images are fewer than the batch of {recipe.batch_size}: "
-            "each batch shows some of them more than once"
-        )
     key = snapshot_key(recipe, batches.content_hash, *settings)
     snapshot = base.with_name(f"{base.name}-{key}.safetensors")
     note_other_runs(training, snapshot)
@@ -154,8 +151,9 @@ def drop_snapshots(name: str, snapshots: Path) -> None:
     Not before all that follows the training is done: until then a killed stage starts from them.
     """
     own = f"{name}-{KEY}"
-    for path in snapshots.glob(f"{own}@*.safetensors"):
-        path.unlink()
+    for end in (".safetensors", PARTIAL):
+        for path in snapshots.glob(f"{own}@*{end}"):
+            path.unlink()
     for folder in snapshots.glob(f"{own}{PICTURES}"):
         shutil.rmtree(folder, ignore_errors=True)
 

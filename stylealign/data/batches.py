@@ -64,6 +64,8 @@ class TrainingBatches:
     A set that fits in `max_cached_bytes` is decoded once. A larger one is decoded in windows of
     whole shards, half as large, in a new order each pass, and shuffled inside each window. A
     thread decodes the next window while this one is drawn from; a rank decodes its own images.
+
+    Batches carry all labels, or those named. They are held decoded, and masks are large.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class TrainingBatches:
         seed: int,
         split: str = "train",
         only: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
         mirror: bool = False,
         rank: int = 0,
         num_ranks: int = 1,
@@ -93,7 +96,9 @@ class TrainingBatches:
         if only is not None:
             self.ids = list(only)
         self._positions = dataset.positions(self.ids)
-        self._labels = encode_labels(dataset.labels(split).loc[self.ids], dataset.schema)
+        names = dataset.schema if labels is None else labels
+        self.schema = {name: dataset.schema[name] for name in names}
+        self._labels = encode_labels(dataset.labels(split).loc[self.ids], self.schema)
         self._shards = dataset.shard_numbers()[self._positions]
         self._capacity = max(1, max_cached_bytes // (3 * dataset.resolution**2))
         self.content_hash = self._hash(is_all=only is None)
@@ -155,7 +160,7 @@ class TrainingBatches:
 
     def _batch(self, rows: np.ndarray, pixels: np.ndarray, flips: np.ndarray) -> TrainingBatch:
         chosen: EncodedLabels = {name: values[rows] for name, values in self._labels.items()}
-        labels = flip_labels(chosen, self.dataset.schema, flips)
+        labels = flip_labels(chosen, self.schema, flips)
         return TrainingBatch(
             images=to_float(pixels),
             labels={name: torch.from_numpy(values) for name, values in labels.items()},

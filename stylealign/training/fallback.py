@@ -30,6 +30,8 @@ class Fallback:
             end = recipe.total_kimg + recipe.batch_size / 1000
             self.files = SnapshotFiles(Path(snapshot), before=end)
         self._good: State = training.state(batches)
+        self._on_disk: float | None = None
+        """Kimg of the newest state that is known to lie there whole."""
         self._damaged: list[DamagedSnapshotError] = []
         self._incomplete: list[str] = []
         if self.files is not None:
@@ -42,8 +44,7 @@ class Fallback:
 
     def stop(self) -> None:
         """Write the present state, if it is on no regular snapshot yet."""
-        files = self.files
-        if files is not None and not files.at(self.training.kimg).exists():
+        if self._on_disk != self.training.kimg:
             self._write(is_stop=True)
 
     def fall_back(self, reason: str) -> None:
@@ -79,6 +80,8 @@ class Fallback:
 
         Raises: DamagedSnapshotError if all that there is is damaged.
         """
+        if self.training.split.rank == 0:
+            files.drop_partial()
         regular = files.regular()
         good = next((path for path in reversed(regular) if self._load(files, path)), None)
         if good is not None:
@@ -111,6 +114,8 @@ class Fallback:
                 f"{str(path)!r} may yet choose the snapshot of {lacks[0]:.3f} kimg, which is gone"
             )
             self._incomplete.append(what)
+        else:
+            self._on_disk = self.training.kimg
         return not lacks
 
     def _write(self, *, is_stop: bool = False) -> None:
@@ -119,4 +124,5 @@ class Fallback:
             return
         written = files.at(training.kimg, is_stop=is_stop)
         training.save(written, self.batches)
+        self._on_disk = training.kimg
         files.prune(training.recipe.keep_snapshots, written)

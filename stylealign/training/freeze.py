@@ -1,5 +1,7 @@
 """Which weights keep their parent's values."""
 
+import torch
+
 from stylealign.errors import ParamsError
 from stylealign.models import Discriminator, Generator
 from stylealign.recipe import Component
@@ -15,8 +17,13 @@ def component_of(parameter_name: str) -> Component | str:
     return "conv"
 
 
-def freeze_generator(generator: Generator, components: tuple[Component, ...]) -> None:
-    """Let the named components keep their weights; affine includes those of tRGB.
+def freeze_generator(
+    generator: Generator, average: Generator, components: tuple[Component, ...]
+) -> None:
+    """Let the named components keep the weights of `average`; affine includes those of tRGB.
+
+    A parent is used by its average. Weights of the generator that it was trained with are others,
+    and the child's average would move towards them.
 
     Raises: ParamsError if the generator has none of one component's weights.
     """
@@ -25,8 +32,13 @@ def freeze_generator(generator: Generator, components: tuple[Component, ...]) ->
     if missing:
         message = f"freeze names {missing[0]!r}, of which this generator has no weights"
         raise ParamsError(f"{message}: it has {sorted({*present.values()})!r}")
+    averages = dict(average.named_parameters())
     for name, parameter in generator.named_parameters():
-        parameter.requires_grad_(present[name] not in components)
+        is_frozen = present[name] in components
+        parameter.requires_grad_(not is_frozen)
+        if is_frozen:
+            with torch.no_grad():
+                parameter.copy_(averages[name])
 
 
 def freeze_discriminator(discriminator: Discriminator, num_blocks: int) -> None:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from stylealign.errors import CheckpointError, DataError
 from stylealign.training.requirements import require_batch, require_pixels
-from stylealign.training.state import Training
+from stylealign.training.snapshot import optimizer_tensors
+from stylealign.training.state import Training, stddev_group
 
 NUM_SAMPLES = 16
 """Images that the figures are taken over."""
@@ -66,9 +67,9 @@ def measure_health(training: Training, real: Tensor, c: Tensor | None = None) ->
     """Figures that show a collapse, means over all processes.
 
     `sample_spread` is the root mean square distance of 16 samples at fixed codes from their mean
-    image, in units of that of the newest real images: 0 if all samples are alike. `logit_spread`
-    is the standard deviation of the discriminator's logits over these samples and real images:
-    0 if it tells nothing apart.
+    image, in units of that of the newest real images, or of pixels if there is only one: 0 if all
+    samples are alike. `logit_spread` is the standard deviation of the discriminator's logits over
+    these samples and real images: 0 if it tells nothing apart.
 
     Shapes: real [N, C, H, W], c [N, c_dim].
     """
@@ -81,17 +82,20 @@ def measure_health(training: Training, real: Tensor, c: Tensor | None = None) ->
         return training.G(z[rows], None if drawn is None else drawn[rows], noise="const")
 
     samples = torch.cat(training.portions.map(NUM_SAMPLES, draw))
-    count, group = min(NUM_SAMPLES, len(real)), training.mbstd_group
-    count = count // group * group or count
-    logits = torch.cat([_judge(training, *seen, count) for seen in ((samples, drawn), (real, c))])
-    figures = torch.stack([spread_of(samples) / spread_of(real).clamp(min=1e-6), logits.std()])
+    logits = torch.cat(
+        [_judge(training, *seen, len(real)) for seen in ((samples, drawn), (real, c))]
+    )
+    unit = spread_of(real).clamp(min=1e-6) if len(real) > 1 else 1.0
+    figures = torch.stack([spread_of(samples) / unit, logits.std()])
     sample_spread, logit_spread = training.split.average(figures).tolist()
     return {"sample_spread": sample_spread, "logit_spread": logit_spread}
 
 
-def _judge(training: Training, images: Tensor, c: Tensor | None, count: int) -> Tensor:
+def _judge(training: Training, images: Tensor, c: Tensor | None, most: int) -> Tensor:
     """D's logits of the first images, in portions of whole minibatch-stddev groups."""
-    group = min(training.mbstd_group, count)
+    count = min(most, NUM_SAMPLES)
+    group = min(stddev_group(training.model.config, training.recipe.batch_size), count)
+    count = count // group * group
 
     def part(values: Tensor, rows: slice) -> Tensor:
         return values[:count].unflatten(0, (group, -1))[:, rows].flatten(0, 1)
@@ -138,11 +142,18 @@ def find_divergence(training: Training, figures: dict[str, float]) -> str:
 
 
 def first_broken_tensor(training: Training) -> str:
-    """Name of the first tensor with a value that is not finite; empty if there is none."""
+    """Name of the first tensor with a value that is not finite; empty if there is none.
+
+    Moments count: an infinite one makes every later step of its weight nothing.
+    """
     for network, module in (("G", training.G), ("D", training.D), ("G_ema", training.G_ema)):
         for name, tensor in module.state_dict().items():
             if not torch.isfinite(tensor).all():
                 return f"{network}.{name}"
+    for prefix, optimizer in (("G", training.g_optimizer), ("D", training.d_optimizer)):
+        for name, tensor in optimizer_tensors(optimizer, f"{prefix}.optimizer").items():
+            if not torch.isfinite(tensor).all():
+                return name
     return ""
 
 

@@ -16,7 +16,8 @@ from stylealign.training.health import (
     measure_health,
     require_finite_weights,
 )
-from stylealign.training.state import Batches, Training
+from stylealign.training.requirements import require_mirrored
+from stylealign.training.state import Batches, ImageBatches, Training
 from stylealign.training.steps import train_step
 
 
@@ -62,10 +63,14 @@ def train(
 
     Raises: DivergenceError if it has gone back `max_rollbacks` times; DataError for images that
         do not fit the model, are not finite or all alike, or a snapshot that cannot be written;
-        CheckpointError for a foreign snapshot, or weights that are not finite.
+        CheckpointError for a foreign snapshot, or weights that are not finite; ParamsError if the
+        batches do not mirror as the recipe says.
     """
     recipe = training.recipe
     require_finite_weights(training)
+    if isinstance(batches, ImageBatches):
+        require_mirrored(recipe, is_mirrored=batches.mirror)
+        note_few_images(training, len(batches.ids))
     training.split.copy_from_first([training.G, training.D, training.G_ema])
     fallback = Fallback(training, batches, snapshot)
     device = training.G.w_avg.device
@@ -91,6 +96,15 @@ def train(
         if not is_done and training.split.agree(should_stop(), device):
             fallback.stop()
             return
+
+
+def note_few_images(training: Training, num_images: int) -> None:
+    """Say so if there are fewer images than a batch takes."""
+    if num_images < training.recipe.batch_size:
+        training.notes.append(
+            f"{num_images} images are fewer than the batch of {training.recipe.batch_size}: "
+            "each batch shows some of them more than once"
+        )
 
 
 def _train_to_tick(

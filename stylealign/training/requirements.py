@@ -71,6 +71,26 @@ def require_parent(recipe: Recipe, own: nn.Module, parent: nn.Module | None) -> 
             raise CheckpointError(message)
 
 
+def require_whole_groups(part_size: int, group: int) -> None:
+    """Check that a part holds the images that are compared with one another.
+
+    Raises: ParamsError that says how many.
+    """
+    if part_size < group:
+        message = f"part_size is {part_size}, and groups of {group} images are compared"
+        raise ParamsError(f"{message} with one another: set it to {group} or more")
+
+
+def require_mirrored(recipe: Recipe, *, is_mirrored: bool) -> None:
+    """Check that images are x-flipped where the recipe says so, and nowhere else.
+
+    Raises: ParamsError that says what to pass.
+    """
+    if is_mirrored != recipe.mirror:
+        message = f"recipe.mirror is {recipe.mirror} and the batches have mirror={is_mirrored}"
+        raise ParamsError(f"{message}: pass mirror=recipe.mirror to both")
+
+
 def require_batch(images: Tensor, shape: tuple[int, int, int], num_images: int) -> None:
     """Check real images before a step is made with them.
 

@@ -1,5 +1,6 @@
 """Resumable training state on disk: safetensors for tensors, their metadata for numbers."""
 
+import glob
 import hashlib
 import json
 import math
@@ -23,6 +24,8 @@ FREE_FIELDS: Final = {
 }  # fmt: skip
 """Fields of a recipe that may change between two sittings: how long, what is kept and shown and how
 often, in what parts (the same to rounding), and when a run is given up."""
+PARTIAL: Final = ".partial"
+"""How the name of a snapshot ends while it is written."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ class SnapshotFiles:
             if path not in kept:
                 path.unlink()
 
+    def drop_partial(self) -> None:
+        """Remove what a kill left half-written."""
+        for path in self.base.parent.glob(f"{glob.escape(self.base.stem)}@*{PARTIAL}"):
+            path.unlink()
+
     def drop_after(self, kimg: float) -> None:
         """Remove those of a course that was given up."""
         for path in self.all():
@@ -90,7 +98,7 @@ def save_state(path: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) 
 
     Raises: DataError if the file cannot be written, such as on a full disk.
     """
-    temporary = path.with_suffix(".partial")
+    temporary = path.with_suffix(PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}

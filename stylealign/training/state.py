@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from stylealign.training.requirements import (
     require_classes,
     require_parent,
     require_stylegan2,
+    require_whole_groups,
 )
 from stylealign.training.snapshot import (
     load_state,
@@ -69,6 +71,16 @@ class Batches(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a position."""
         ...
+
+
+@runtime_checkable
+class ImageBatches(Batches, Protocol):
+    """Batches that tell what they are drawn from, as `stylealign.data.TrainingBatches` do."""
+
+    ids: Sequence[str]
+    """Images of which a pass shows each once."""
+    mirror: bool
+    """Whether they are x-flipped half of the time."""
 
 
 @dataclass
@@ -117,6 +129,7 @@ class Training:
         if self.parent is not None and recipe.correspondence_weight:
             self.mbstd_group = math.lcm(self.mbstd_group, recipe.correspondence_group)
         if recipe.part_size is not None:
+            require_whole_groups(recipe.part_size, self.mbstd_group)
             self.split.divide(recipe.batch_size, recipe.part_size, self.mbstd_group)
             self.portions.size = min(self.portions.size, recipe.part_size)
         self.split.require_fit(recipe.batch_size, self.mbstd_group)
@@ -127,7 +140,7 @@ class Training:
         require_parent(recipe, self.G_ema, self.parent)
         self.parent = apart(self.parent, (self.G, self.G_ema))
         self.rng = torch.Generator(device="cpu").manual_seed(recipe.seed)
-        freeze_generator(self.G, recipe.freeze)
+        freeze_generator(self.G, self.G_ema, recipe.freeze)
         freeze_discriminator(self.D, recipe.freeze_d_layers)
         self.numbers = numbers = recipe.numbers(
             model.config.resolution, is_fine_tuning=self.parent is not None

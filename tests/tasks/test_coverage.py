@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stylealign.data.dataset import open_dataset
+from stylealign.errors import ParamsError
 from stylealign.metrics import cached_readers
 from stylealign.metrics import coverage as limits
 from stylealign.params import CoverageParams, TrainParentParams
@@ -79,6 +80,24 @@ def end(run: Run, coverage: DataCoverage) -> dict[str, bytes]:
     """Save the parent, as the stage does; every file of it."""
     finish_training(run, PARENT, coverage.tables())
     return {path.name: path.read_bytes() for path in PARENT.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            {"channels": {4: 4, 8: 4, 16: 4}},
+            "the 32 pixels that 'cats' has: .*lacks .*resolution 32",
+        ),
+        ({"channels": {4: 4, 8: 4, 16: 4, 32: 0}}, "channels.32: .*greater than"),
+        ({"num_mapping_layers": 100}, "num_mapping_layers: "),
+    ],
+)
+def test_an_architecture_that_makes_no_model_is_refused_by_field(change, reason, begin):
+    architecture = SECTION["architecture"] | change
+
+    with pytest.raises(ParamsError, match=rf"train_parent.architecture .*{reason}"):
+        begin(architecture=architecture)
 
 
 def test_every_snapshot_has_a_figure_of_every_label(begin, images):

@@ -14,6 +14,7 @@ from stylealign.models import Model, ModelConfig
 from stylealign.models.precision import ADVICE, is_imitated
 from stylealign.params import StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
+from stylealign.training import train
 from stylealign.training.snapshot import SnapshotFiles
 from stylealign.training.split import Split
 from tasks.children import child_run
@@ -86,8 +87,9 @@ def test_a_run_that_starts_anew_beside_snapshots_says_what_is_different(
 def test_fewer_images_than_the_batch_are_trained_on_and_said(images, tmp_path):
     run = start(images, tmp_path, batch_size=16)
 
-    assert "10 images are fewer than the batch of 16" in run.training.notes[0]
-    assert len(next(run.batches).images) == 16
+    notes = next(train(run.training, run.batches)).notes
+
+    assert "10 images are fewer than the batch of 16" in notes[0]
 
 
 def test_who_trains_in_a_precision_that_the_processor_imitates_is_told(images, tmp_path):
@@ -129,11 +131,12 @@ def test_a_parent_without_discriminator_is_refused(images, tmp_path):
 
 def test_only_snapshots_and_pictures_of_the_finished_model_are_dropped(images, tmp_path):
     stem = start(images, tmp_path).snapshot.stem
-    own = [f"{stem}@000001.000.safetensors", f"{stem}.pictures"]
+    own = [f"{stem}@000001.000.safetensors", f"{stem}@000001.000-stop.partial", f"{stem}.pictures"]
     other = [name.replace("cats-", "cats-wild-") for name in own]
     of_parent = [name.replace("cats", snapshots_of("cats")) for name in own]
-    for snapshot, pictures in (own, other, of_parent):
-        (tmp_path / snapshot).touch()
+    for *snapshots, pictures in (own, other, of_parent):
+        for snapshot in snapshots:
+            (tmp_path / snapshot).touch()
         (tmp_path / pictures).mkdir()
 
     drop_snapshots.fn("cats", tmp_path)

@@ -84,7 +84,7 @@ class Augmentation:
     long as most images are left alone.
 
     Shapes: `shape` of an image is [C, R, R].
-    Raises: ParamsError if the images are too small for a transform.
+    Raises: ParamsError if the images are too small for a transform, or have other channels.
     Source: Karras et al., StyleGAN2-ADA, arXiv:2006.06676, section 2 and appendix B.
     """
 
@@ -95,6 +95,9 @@ class Augmentation:
                 f"got {shape[1]}; choose a set without it, such as 'bgc'"
             )
             raise ParamsError(message)
+        if shape[0] not in (1, 3) and any(name in color.TRANSFORMS for name in transforms):
+            message = f"augmentation of colours needs images of 1 or 3 channels, got {shape[0]}"
+            raise ParamsError(f"{message}; choose a set without them, such as 'bg'")
         self.transforms, self.shape = tuple(transforms), shape
         self._geometric = [name for name in transforms if name in geometry.TRANSFORMS]
         self._coloring = [name for name in transforms if name in color.TRANSFORMS]

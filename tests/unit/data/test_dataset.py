@@ -230,6 +230,19 @@ def test_a_set_too_large_for_memory_still_shows_every_image_once(dataset: ImageD
         assert torch.equal(batch.images, to_float(dataset.images(batch.ids)))
 
 
+def test_batches_carry_the_labels_that_are_named_in_the_same_order(dataset: ImageDataset) -> None:
+    whole, named, none = (
+        next(TrainingBatches(dataset, 16, seed=0, mirror=True, labels=labels))
+        for labels in (None, ["yaw"], [])
+    )
+
+    assert len(whole.labels) > 1
+    assert [*named.labels] == ["yaw"]
+    assert torch.equal(named.labels["yaw"], whole.labels["yaw"])
+    assert none.labels == {}
+    assert torch.equal(none.images, whole.images)
+
+
 def test_mirrored_images_carry_mirrored_labels(dataset: ImageDataset) -> None:
     labels = dataset.labels()
     batches = TrainingBatches(dataset, 16, seed=0, mirror=True)

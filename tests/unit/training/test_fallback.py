@@ -283,6 +283,49 @@ def test_a_stop_before_a_damaged_newer_snapshot_is_kept_and_gone_on_from(keep, t
     assert resumed.kimg == 0.032
 
 
+def test_a_stop_where_a_damaged_snapshot_lies_is_kept_beside_it(tmp_path):
+    finish(undisturbed := new_training())
+    base = tmp_path / "run.st"
+    kill_at(new_training(), base, 5)
+    damaged = SnapshotFiles(base).at(0.032)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+
+    stop_at(new_training(snapshot_kimg=0.064), base, 2)  # from 0.016 on
+    assert SnapshotFiles(base).at(0.032, is_stop=True).exists()
+
+    resumed = new_training()
+    assert len(finish(resumed, base)) == 4
+    assert_equal(resumed, undisturbed)
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    base = tmp_path / "run[1].st"
+    kill_at(new_training(), base, 3)
+    partial = SnapshotFiles(base).at(0.016, is_stop=True).with_suffix(".partial")
+    other = tmp_path / "run1@000000.016.partial"
+    for path in (partial, other):
+        path.write_bytes(b"half")
+
+    finish(new_training(), base)
+
+    assert not partial.exists()
+    assert other.exists()
+
+
+def test_a_moment_that_became_infinite_counts_as_divergence():
+    """Steps of its weight would be nothing from then on, and every number finite."""
+    training = new_training(max_rollbacks=0)
+    training.D.register_forward_pre_hook(lambda *_: _explode(training))
+
+    with pytest.raises(DivergenceError, match=r"tensor D\.optimizer\.0\.exp_avg_sq became not"):
+        finish(training)
+
+
+def _explode(training: Training) -> None:
+    for state in training.d_optimizer.state.values():
+        state["exp_avg_sq"].fill_(float("inf"))
+
+
 def test_a_full_disk_ends_the_run_and_leaves_the_snapshot_before_whole(tmp_path):
     undisturbed = new_training()
     finish(undisturbed)

@@ -48,7 +48,7 @@ def test_freezing_what_a_generator_does_not_have_is_refused(component):
     generator = Model.new(ALIAS_FREE).generator
 
     with pytest.raises(ParamsError, match=f"freeze names '{component}'.*'affine', 'conv'"):
-        freeze_generator(generator, (component,))
+        freeze_generator(generator, generator, (component,))
 
 
 def test_a_stylegan3_model_is_not_trained_and_what_it_is_for_is_said():

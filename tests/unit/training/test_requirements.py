@@ -1,5 +1,7 @@
 """What does not fit is refused before anything is trained, by what has to be changed."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -35,6 +37,14 @@ class Same:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Nothing."""
         assert not state
+
+
+class OfASet(Same):
+    """The same of a data set, whose images it tells."""
+
+    def __init__(self, images: torch.Tensor, ids: Sequence[str] = (), *, mirror: bool = False):
+        super().__init__(images)
+        self.ids, self.mirror = ids or ["one"] * len(images), mirror
 
 
 def new_model(config: ModelConfig = CONFIG) -> Model:
@@ -97,6 +107,68 @@ def test_classes_that_the_recipe_names_and_nobody_gives_are_missed():
         Training(new_model(), None, recipe(classes="glasses"))
 
 
+def test_a_part_below_the_group_that_is_compared_is_refused_with_what_to_set():
+    config = CONFIG.model_copy(update={"mbstd_group_size": 4})
+
+    with pytest.raises(ParamsError, match=r"part_size is 2, .* groups of 4 .*: set it to 4 or mo"):
+        Training(new_model(config), None, recipe(batch_size=32, part_size=2))
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_batches_that_mirror_otherwise_than_the_recipe_are_refused(mirror):
+    batches = OfASet(torch.randn(4, 3, 8, 8), mirror=not mirror)
+    training = Training(new_model(), None, recipe(mirror=mirror))
+
+    with pytest.raises(ParamsError, match=rf"recipe.mirror is {mirror} .*mirror=recipe.mirror"):
+        next(train(training, batches))
+
+
+@pytest.mark.parametrize("num_images", [3, 4])
+def test_fewer_images_than_the_batch_are_said(num_images):
+    batches = OfASet(torch.randn(4, 3, 8, 8), ids=["some"] * num_images)
+
+    tick = next(train(Training(new_model(), None, recipe()), batches))
+
+    said = [f"{num_images} images are fewer than the batch of 4" in note for note in tick.notes]
+    assert said == [True] * (num_images < 4)
+
+
+def test_augmentation_of_colours_is_refused_for_other_channels_before_it_sets_in():
+    config = CONFIG.model_copy(update={"img_channels": 4})
+    Training(new_model(config), None, recipe(augment="blit"))
+
+    with pytest.raises(ParamsError, match="1 or 3 channels, got 4; choose a set without them"):
+        Training(new_model(config), None, recipe(augment="color"))
+
+
+@pytest.mark.parametrize(("stddev", "kin", "batch"), [(3, 8, 24), (6, 8, 24), (32, 4, 32)])
+def test_any_groups_that_fit_the_batch_can_be_measured(stddev, kin, batch):
+    model = new_model(CONFIG.model_copy(update={"mbstd_group_size": stddev}))
+    changes = {"correspondence_weight": 1.0, "correspondence_group": kin, "batch_size": batch}
+    training = Training(model, new_model().generator, recipe(**changes))
+
+    tick = next(train(training, Same(torch.randn(batch, 3, 8, 8))))
+
+    assert tick.figures["logit_spread"] > 0
+
+
+def test_samples_are_told_apart_where_a_tick_sees_a_single_image():
+    changes = {"batch_size": 1, "tick_kimg": 0.001, "max_rollbacks": 0, "min_sample_spread": 0.0}
+    figures = []
+    for scale in (1.0, 0.0):
+        training = Training(new_model(), None, recipe(**changes))
+        with torch.no_grad():
+            for parameter in training.G.mapping.parameters():
+                parameter.mul_(scale)
+        figures.append(next(train(training, Same(torch.randn(1, 3, 8, 8)))).figures)
+
+    assert 0.1 < figures[0]["sample_spread"] < 10
+    assert figures[1]["sample_spread"] < 0.01
+
+
 def test_a_warm_up_that_leaves_the_generator_no_time_is_refused():
     with pytest.raises(ValidationError, match=r"d_warmup_kimg is 2 of total_kimg 2, the generator"):
         Recipe(total_kimg=2, d_warmup_kimg=2)
+    with pytest.raises(ValidationError, match="the generator would never move"):
+        Recipe(total_kimg=0.01, d_warmup_kimg=0.0095, batch_size=8)  # the last step is at 0.008
+    assert Recipe(total_kimg=0.01, d_warmup_kimg=0.008, batch_size=8).d_warmup_kimg
