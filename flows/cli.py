@@ -216,7 +216,9 @@ def main() -> None:
     try:
         app()
     except StoppedError as stop:
-        Console(stderr=True).print(str(stop), highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            str(stop), highlight=False, soft_wrap=True, markup=False, emoji=False
+        )
         sys.exit(130)
     except StyleAlignError as error:
         refuse(str(error))
@@ -232,7 +234,7 @@ def main() -> None:
 def refuse(message: str) -> NoReturn:
     """Say what the user can mend, and end."""
     said = f"[bold red]error:[/] {escape(message)}"
-    Console(stderr=True).print(said, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(said, highlight=False, soft_wrap=True, emoji=False)
     sys.exit(2)
 
 

@@ -143,7 +143,7 @@ def inspect(
 
     inspection = inspect_model(place)
     if is_json:
-        Console().print_json(data=inspection.fields)
+        Console().print_json(data=inspection.fields, ensure_ascii=True)
         return
     for label, text in inspection.lines:
         show(f"{label:<13} {text}")
@@ -177,4 +177,4 @@ def convert(
 
 def show(text: str) -> None:
     """One line that says what was done."""
-    Console().print(text, highlight=False, soft_wrap=True, markup=False)
+    Console().print(text, highlight=False, soft_wrap=True, markup=False, emoji=False)

@@ -51,7 +51,7 @@ def check_file(path: Path, max_bytes: int = MAX_BYTES) -> int:
     return status.st_size
 
 
-def _check_holes(path: Path) -> None:
+def check_holes(path: Path) -> None:
     """Refuse a large file that takes hardly any place on its disk: memory it would take in full.
 
     File systems that count late say less than there is, so that a hole has to be seen, too.
@@ -82,7 +82,7 @@ def read_file(path: Path, max_bytes: int = MAX_BYTES, starts: tuple[bytes, ...] 
             first = file.read(min(num_first, num_bytes))
             if starts and not first.startswith(starts):
                 return first
-            _check_holes(path)
+            check_holes(path)
             file.seek(0)
             return file.read(num_bytes)
     except OSError as error:

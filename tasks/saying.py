@@ -22,4 +22,4 @@ def _say(level: int, text: str) -> None:
     with suppress(MissingContextError):  # outside a run the terminal alone hears it
         get_run_logger().log(level, "%s", text)
     # the log of the run stays with the server: on the console it would bring tracebacks with it
-    Console(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False)
+    Console(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False, emoji=False)

@@ -66,13 +66,18 @@ def convert_checkpoint(
     fields: dict[str, object] = {"domain": domain} if domain else {}
     if parent is not None:
         ancestor = load_model(parent)
-        if not model.config.has_same_architecture(ancestor.config):
-            message = f"{str(parent)!r} is no parent of {str(path)!r}: another architecture"
+        field = model.config.difference_from(ancestor.config)
+        if field:
+            own, other = (getattr(config, field) for config in (model.config, ancestor.config))
+            message = (
+                f"{str(parent)!r} is no parent of {str(path)!r}: another architecture, its {field} "
+                f"is {other!r}, not {own!r}; give the model that this one was fine-tuned from"
+            )
             raise LineageError(message)
         parent_id = compute_model_id(ancestor.generator)
         root_id = ancestor.config.root_id or parent_id
         fields |= {"parent_id": parent_id, "root_id": root_id, "lineage": "declared"}
-    model.config = check_config(model.config.model_dump(mode="json") | fields, str(path))
+    model.config = check_config(model.config.model_dump(mode="json") | fields, str(folder))
     return save_model(model, folder)
 
 

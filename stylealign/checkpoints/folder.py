@@ -6,8 +6,10 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,7 +24,7 @@ from stylealign.checkpoints.weights import (
     shapes_of,
 )
 from stylealign.errors import CheckpointError, DataError
-from stylealign.files import MAX_BYTES, check_file, describe_error, read_file
+from stylealign.files import MAX_BYTES, check_file, check_holes, describe_error, read_file
 from stylealign.models import Model, ModelConfig
 
 WEIGHTS_FILE = "model.safetensors"
@@ -32,7 +34,8 @@ _PREVIOUS_FILE = f".{WEIGHTS_FILE}.previous"
 """The old weights while new ones take their place."""
 _STALE_SEC = 3600
 """A save that has changed nothing for so long was killed."""
-_MAX_CONFIG_BYTES = 1 << 20
+_MAX_CONFIG_BYTES = 4 << 20
+"""Shares of as many classes as are allowed take half of it."""
 _MAX_HEADER_BYTES = 1 << 20
 """Names and shapes of a weights file; the largest of ours take 60 kB."""
 
@@ -51,9 +54,10 @@ def save_model(model: Model, folder: str | Path) -> ModelConfig:
     model_id = compute_model_id(model.generator)
     root_id = model.config.root_id or model_id
     model.config = model.config.model_copy(update={"id": model_id, "root_id": root_id})
+    made = [parent for parent in folder.parents if not parent.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{folder.name[:100]}.saving-"
+        prefix = f".{_shortened(folder.name)}.saving-"
         temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
         try:
             _remove_stale(temporary, prefix)
@@ -62,6 +66,9 @@ def save_model(model: Model, folder: str | Path) -> ModelConfig:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except (OSError, SafetensorError) as error:
+        with suppress(OSError):  # of a file where a folder should be, or not empty any more
+            for parent in made:
+                parent.rmdir()
         message = f"model folder {str(folder)!r} cannot be written: {describe_error(error)}"
         raise DataError(f"{message}; make room, or choose another place") from error
     return model.config
@@ -72,10 +79,10 @@ def load_folder(folder: Path, device: str | torch.device = "cpu") -> Model:
 
     Raises: CheckpointError naming the folder and what is missing, changed or out of bounds.
     """
-    config, sha256 = read_config(folder)
+    config, sha256, is_as_saved = read_config(folder)
     source = str(folder / WEIGHTS_FILE)
     try:
-        weights = _weights_of(folder, sha256)
+        weights = _weights_of(folder, config, sha256)
         tensors = _read_tensors(weights, config, str(device))
         is_whole = _hash_file(weights) == sha256
     except CheckpointError:
@@ -89,13 +96,20 @@ def load_folder(folder: Path, device: str | torch.device = "cpu") -> Model:
     if not is_whole:
         message = f"{source!r} was changed since it was saved: its sha256 is not {sha256[:64]!r}"
         raise CheckpointError(message)
-    return build_model(config, tensors, source).to(device)
+    model = build_model(config, tensors, source)
+    record = str(folder / CONFIG_FILE)
+    if config.id not in ("", compute_model_id(model.generator)):
+        raise CheckpointError(f"{record!r}: field 'id' is not that of the weights")
+    if not is_as_saved:
+        message = f"{record!r} was changed since it was saved: its config_sha256 is another"
+        raise CheckpointError(f"{message}; if you edited it yourself, delete that field")
+    return model.to(device)
 
 
-def _weights_of(folder: Path, sha256: str) -> Path:
+def _weights_of(folder: Path, config: ModelConfig, sha256: str) -> Path:
     """The weights that a config means: those before, where a save was killed between its moves."""
     previous, weights = folder / _PREVIOUS_FILE, folder / WEIGHTS_FILE
-    if previous.is_file() and check_file(previous) and _hash_file(previous) == sha256:
+    if previous.is_file() and _is_of(previous, config) and _hash_file(previous) == sha256:
         return previous
     if not weights.is_file():
         message = (
@@ -103,6 +117,21 @@ def _weights_of(folder: Path, sha256: str) -> Path:
         )
         raise CheckpointError(message)
     return weights
+
+
+def _is_of(path: Path, config: ModelConfig) -> bool:
+    """Whether a file may hold the weights of a config, by its size."""
+    with suppress(CheckpointError):
+        check_file(path, _max_bytes(shapes_of(config)))
+        check_holes(path)
+        return True
+    return False
+
+
+def _max_bytes(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """What a file of tensors of these shapes takes at most."""
+    num_numbers = sum(math.prod(shape) for shape in shapes.values())
+    return min(4 * num_numbers + 2 * _MAX_HEADER_BYTES, MAX_BYTES)
 
 
 def _read_tensors(path: Path, config: ModelConfig, device: str) -> dict[str, Tensor]:
@@ -117,8 +146,8 @@ def _read_tensors(path: Path, config: ModelConfig, device: str) -> dict[str, Ten
             return file.get_tensor(name).clone()
 
     expected = shapes_of(config)
-    num_numbers = sum(math.prod(shape) for shape in expected.values())
-    check_file(path, min(4 * num_numbers + 2 * _MAX_HEADER_BYTES, MAX_BYTES))
+    check_file(path, _max_bytes(expected))
+    check_holes(path)
     with path.open("rb") as file:
         num_bytes = int.from_bytes(file.read(8), "little")
     if num_bytes > _MAX_HEADER_BYTES:
@@ -135,8 +164,17 @@ def _read_tensors(path: Path, config: ModelConfig, device: str) -> dict[str, Ten
     return {name: read(name) for name in shapes}
 
 
-def read_config(folder: Path) -> tuple[ModelConfig, str]:
-    """The checked config of a model folder, and the sha256 that its weights file must have.
+class Record(NamedTuple):
+    """What a model folder's config file says."""
+
+    config: ModelConfig
+    weights_sha256: str
+    is_as_saved: bool
+    """Whether no field was changed; files that were written before this was noted say nothing."""
+
+
+def read_config(folder: Path) -> Record:
+    """The checked config of a model folder.
 
     Raises: CheckpointError naming the file and its first offending field.
     """
@@ -164,25 +202,29 @@ def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return record
 
 
-def _check_config(record: object, source: str) -> tuple[ModelConfig, str]:
+def _check_config(record: object, source: str) -> Record:
     if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
         message = f"{source!r}: field 'format' must be {FORMAT!r}"
         raise CheckpointError(message)
+    own = record.pop("config_sha256", None)
+    is_as_saved = own is None or own == _hash_of(record)
     sha256 = record.pop("weights_sha256", None)
     if not isinstance(sha256, str):
         message = f"{source!r}: field 'weights_sha256' is missing"
         raise CheckpointError(message)
-    return check_config(record, source), sha256
+    return Record(check_config(record, source), sha256, is_as_saved)
+
+
+def _hash_of(record: Mapping[str, object]) -> str:
+    """sha256 over fields, in whatever order and spacing they are written."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _write_files(model: Model, folder: Path) -> None:
     weights = folder / WEIGHTS_FILE
     save_file(_named_tensors(model), weights)
-    record = {
-        "format": FORMAT,
-        **model.config.model_dump(mode="json"),
-        "weights_sha256": _hash_file(weights),
-    }
+    fields = model.config.model_dump(mode="json") | {"weights_sha256": _hash_file(weights)}
+    record = {"format": FORMAT, **fields, "config_sha256": _hash_of(fields)}
     (folder / CONFIG_FILE).write_text(json.dumps(record, indent=2) + "\n")
     shutil.copymode(folder / CONFIG_FILE, weights)  # safetensors lets nobody else read its files
     for path in folder.iterdir():
@@ -207,10 +249,15 @@ def _publish(temporary: Path, folder: Path) -> None:
 def _has_own_weights(folder: Path) -> bool:
     """Whether a folder's config means the weights beside it, and no previous ones."""
     try:
-        _, sha256 = read_config(folder)
-        return _weights_of(folder, sha256) == folder / WEIGHTS_FILE
+        config, sha256, _ = read_config(folder)
+        return _weights_of(folder, config, sha256) == folder / WEIGHTS_FILE
     except CheckpointError:
         return False
+
+
+def _shortened(name: str) -> str:
+    """The start of a folder's name, with room for an ending in the 255 bytes that one may have."""
+    return os.fsencode(name)[:100].decode(errors="ignore")
 
 
 def _remove_stale(temporary: Path, prefix: str) -> None:

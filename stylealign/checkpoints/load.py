@@ -12,7 +12,7 @@ from stylealign.checkpoints.containers import (
     read_snapshot,
     read_torch_file,
 )
-from stylealign.checkpoints.folder import load_folder
+from stylealign.checkpoints.folder import CONFIG_FILE, WEIGHTS_FILE, load_folder
 from stylealign.checkpoints.nvidia import import_nvidia
 from stylealign.checkpoints.rosinality import import_rosinality
 from stylealign.checkpoints.tensorflow import import_tensorflow
@@ -50,7 +50,7 @@ def _import_file(path: Path) -> tuple[Model, Format]:
     data = read_file(path, starts=(ZIP_START, _PICKLE_START))
     content: object = None
     if data.startswith(ZIP_START) or is_legacy(data):
-        _check_extension(path, (".pt", ".pth"), "a file of torch.save")
+        _check_extension(path, (".pt", ".pth"), "an archive like those of torch.save")
         content = read_torch_file(data, source)
     elif data.startswith(_PICKLE_START):
         _check_extension(path, (".pkl", ".pickle"), "a pickle")
@@ -63,6 +63,9 @@ def _import_file(path: Path) -> tuple[Model, Format]:
         return import_nvidia(content, source, len(data)), "nvidia"
     if isinstance(content, dict):
         return import_rosinality(content, source, len(data)), "rosinality"
+    if path.name in (WEIGHTS_FILE, CONFIG_FILE):
+        message = f"{source!r} is part of a model folder: give the folder, {str(path.parent)!r}"
+        raise CheckpointError(message)
     message = (
         f"{source!r} is no model file; expected a model folder, an NVIDIA .pkl or a rosinality .pt"
     )
@@ -73,6 +76,6 @@ def _check_extension(path: Path, extensions: tuple[str, ...], content: str) -> N
     if path.suffix.lower() not in extensions:
         message = (
             f"{str(path)!r} holds {content} but is named {path.suffix!r}; "
-            f"if that is what you expect, rename it to {extensions[0]!r}"
+            f"if it is a model, rename it to {extensions[0]!r}"
         )
         raise CheckpointError(message)

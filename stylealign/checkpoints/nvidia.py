@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stylealign.checkpoints.arrays import StoredTensor
-from stylealign.checkpoints.tables import TensorTable
+from stylealign.checkpoints.tables import Allowance, TensorTable
 from stylealign.checkpoints.unpickle import Record, describe
 from stylealign.checkpoints.weights import build_model, check_config, measure_w_avg
 from stylealign.errors import CheckpointError
@@ -47,8 +47,9 @@ def import_nvidia(snapshot: dict[str, Any], source: str, num_bytes: int) -> Mode
 
     Raises: CheckpointError naming the file and what is missing, misshapen or not supported.
     """
+    allowance = Allowance(num_bytes)
     networks = {
-        name: Network(snapshot[name], f"{source}: {name}", num_bytes)
+        name: Network(snapshot[name], f"{source}: {name}", allowance)
         for name in ("G_ema", "G", "D")
         if snapshot.get(name) is not None
     }
@@ -80,7 +81,7 @@ def import_nvidia(snapshot: dict[str, Any], source: str, num_bytes: int) -> Mode
 class Network:
     """The tensors of a persistent network, and the attributes of its modules, by dotted name."""
 
-    def __init__(self, record: object, source: str, num_bytes: int) -> None:
+    def __init__(self, record: object, source: str, allowance: Allowance) -> None:
         self.modules: dict[str, dict[str, Any]] = {}
         stored: dict[str, StoredTensor] = {}
         self.source = source
@@ -91,7 +92,7 @@ class Network:
                 for name, tensor in _dict_of(state, kind, source).items():
                     if isinstance(tensor, StoredTensor):
                         stored[f"{path}.{name}".lstrip(".")] = tensor
-        self.table = TensorTable(stored, source, num_bytes)
+        self.table = TensorTable(stored, source, allowance)
 
     def attribute(self, module: str, name: str, default: object = None) -> Any:  # noqa: ANN401
         """An attribute of a module; the config that it goes into is what checks it."""

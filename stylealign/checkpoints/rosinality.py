@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stylealign.checkpoints.arrays import NumpyArray, StoredTensor
 from stylealign.checkpoints.state_dicts import find_state_dicts
-from stylealign.checkpoints.tables import TensorTable
+from stylealign.checkpoints.tables import Allowance, TensorTable
 from stylealign.checkpoints.unpickle import describe
 from stylealign.checkpoints.weights import build_model, check_config, measure_w_avg
 from stylealign.errors import CheckpointError
@@ -56,8 +56,9 @@ def import_rosinality(checkpoint: dict[str, Any], source: str, num_bytes: int) -
 
     Raises: CheckpointError naming the file and what is missing, misshapen or not supported.
     """
+    allowance = Allowance(num_bytes)
     tables = {
-        network: _table(state, f"{source}: {network}", num_bytes)
+        network: _table(state, f"{source}: {network}", allowance)
         for network, state in find_state_dicts(checkpoint, source).items()
     }
     config = check_config(_fields(tables["G_ema"], tables.get("D")), source)
@@ -151,9 +152,9 @@ def _fields(generator: TensorTable, discriminator: TensorTable | None) -> dict[s
     return fields
 
 
-def _table(state: dict[str, Any], source: str, num_bytes: int) -> TensorTable:
+def _table(state: dict[str, Any], source: str, allowance: Allowance) -> TensorTable:
     stored = {name: tensor for name, tensor in state.items() if isinstance(tensor, StoredTensor)}
-    return TensorTable(stored, source, num_bytes)
+    return TensorTable(stored, source, allowance)
 
 
 def _drawn_noise(config: ModelConfig, network: str) -> dict[str, Tensor]:

@@ -25,17 +25,36 @@ class Stored(Protocol):
         ...
 
 
-class TensorTable:
-    """Stored tensors by name; all together they hold no more numbers than the file has bytes.
+class Allowance:
+    """Numbers that all networks of a file may hold together: as many as it has bytes.
 
-    Raises: CheckpointError naming the file and the tensor that is missing.
+    Tensors may share what the file stores, and each becomes memory of its own.
     """
 
-    def __init__(self, tensors: Mapping[str, Stored], source: str, num_bytes: int) -> None:
-        self.tensors, self.source = tensors, source
-        if sum(math.prod(tensor.size) for tensor in tensors.values()) > num_bytes:
+    def __init__(self, num_bytes: int) -> None:
+        self._num_left = num_bytes
+
+    def take(self, tensors: Mapping[str, Stored], source: str) -> None:
+        """Count what a network holds.
+
+        Raises: CheckpointError naming the file if that is too much.
+        """
+        self._num_left -= sum(math.prod(tensor.size) for tensor in tensors.values())
+        if self._num_left < 0:
             message = f"{source!r} describes more numbers than it has bytes"
             raise CheckpointError(message)
+
+
+class TensorTable:
+    """Stored tensors of a network by name.
+
+    Raises: CheckpointError naming the file and the tensor that is missing, or if its tensors are
+        more than the file's allowance.
+    """
+
+    def __init__(self, tensors: Mapping[str, Stored], source: str, allowance: Allowance) -> None:
+        self.tensors, self.source = tensors, source
+        allowance.take(tensors, source)
 
     def __contains__(self, name: str) -> bool:
         """Whether there is a tensor of that name."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stylealign.checkpoints.arrays import NumpyArray
-from stylealign.checkpoints.tables import TensorTable
+from stylealign.checkpoints.tables import Allowance, TensorTable
 from stylealign.checkpoints.unpickle import Record, describe
 from stylealign.checkpoints.weights import build_model, check_config
 from stylealign.errors import CheckpointError
@@ -46,7 +46,10 @@ _CONVS_OF_D: Final = {
     "FromRGB": "fromrgb", "Conv0": "conv0", "Conv1_down": "conv1", "Skip": "skip",
     "Conv": "conv", "Dense0": "fc",
 }  # fmt: skip
-_LEAVES: Final = {"mod_weight": "affine.weight", "mod_bias": "affine.bias"}
+_LEAVES: Final = {
+    "weight": "weight", "bias": "bias", "noise_strength": "noise_strength",
+    "mod_weight": "affine.weight", "mod_bias": "affine.bias",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,11 @@ def import_tensorflow(snapshot: tuple[Any, ...], source: str, num_bytes: int) ->
         message = f"{source!r} is no tuple of three networks (G, D, Gs)"
         raise CheckpointError(message)
     G, D, G_ema = (network.state for network in snapshot)
+    allowance = Allowance(num_bytes)
     tables = {
-        "G_ema": TensorTable(dict(_generator(G_ema, f"{source}: Gs")), f"{source}: Gs", num_bytes),
-        "G": TensorTable(dict(_generator(G, f"{source}: G")), f"{source}: G", num_bytes),
-        "D": TensorTable(dict(_discriminator(D, f"{source}: D")), f"{source}: D", num_bytes),
+        "G_ema": TensorTable(dict(_generator(G_ema, f"{source}: Gs")), f"{source}: Gs", allowance),
+        "G": TensorTable(dict(_generator(G, f"{source}: G")), f"{source}: G", allowance),
+        "D": TensorTable(dict(_discriminator(D, f"{source}: D")), f"{source}: D", allowance),
     }
     fields = _generator_fields(tables["G_ema"], G_ema) | _discriminator_fields(tables["D"], D)
     config = check_config(fields, source)
@@ -193,9 +197,9 @@ def _synthesis_variable(name: str, array: np.ndarray, source: str) -> tuple[str,
     resolution = _resolution(block, source, name)
     if rest == "Const/const" and array.ndim == 4 and len(array) == 1:
         return "synthesis.blocks.b4.const", Variable(array[0], is_weight=False)
-    if layer not in _CONVS:
+    if layer not in _CONVS or leaf not in _LEAVES:
         raise _unknown(source, name)
-    ours = f"synthesis.blocks.b{resolution}.{_CONVS[layer]}.{_LEAVES.get(leaf, leaf)}"
+    ours = f"synthesis.blocks.b{resolution}.{_CONVS[layer]}.{_LEAVES[leaf]}"
     is_flipped = layer == "Conv0_up" and leaf == "weight" and array.ndim == 4
     offset = 1.0 if leaf == "mod_bias" else 0.0
     return ours, Variable(array, is_flipped=is_flipped, offset=offset)
@@ -205,6 +209,8 @@ def _discriminator(state: dict[str, Any], source: str) -> Iterator[tuple[str, Va
     for name, array in _variables(state, source):
         block, _, rest = name.partition("/")
         layer, _, leaf = rest.partition("/")
+        if leaf not in ("weight", "bias") and rest not in ("weight", "bias"):
+            raise _unknown(source, name)
         if block == "Output":
             yield f"out.{rest}", Variable(array)
         elif layer in _CONVS_OF_D:

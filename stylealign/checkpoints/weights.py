@@ -17,6 +17,8 @@ NETWORKS = ("G_ema", "G", "D")
 _NUM_MEAN_CODES = 4096
 _MAX_MEAN_NUMBERS = 1 << 24
 """Numbers of one layer at once while the mean of w is measured: 64 MB."""
+_MAGNITUDE = ".magnitude_ema"
+"""How the names of tensors end that StyleGAN3 divides by the root of."""
 _MAX_AXES = 8
 """Longer shapes are not spelled out in messages."""
 _ALIGNMENT = 64
@@ -63,8 +65,10 @@ def check_config(fields: Mapping[str, object], source: str) -> ModelConfig:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])[:100]
-        message = f"{source!r}: field {field!r}: {first['msg']}, got {describe(first['input'])}"
-        raise CheckpointError(message) from error
+        what = first["msg"].removeprefix("Value error, ")
+        if field:
+            what = f"field {field!r}: {what}, got {describe(first['input'])}"
+        raise CheckpointError(f"{source!r}: {what}") from error
 
 
 def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -138,6 +142,9 @@ def check_tensor(tensor: Tensor, shape: tuple[int, ...], source: str, name: str)
     check_shape(tuple(tensor.shape), shape, source, name)
     if tensor.dtype != torch.float32:
         message = f"{source!r}: tensor {name!r} is {tensor.dtype}, not torch.float32"
+        raise CheckpointError(message)
+    if name.endswith(_MAGNITUDE) and not tensor.gt(0).all():
+        message = f"{source!r}: tensor {name!r} is the mean of squares and not above 0"
         raise CheckpointError(message)
     # One NaN or infinity spoils the sum; a sum may also overflow, so look closer before refusing.
     if not tensor.sum().isfinite() and not tensor.isfinite().all():

@@ -18,6 +18,7 @@ from stylealign.models.bands import AliasFreeConfig
 
 Width: TypeAlias = Annotated[int, Field(ge=1, le=65536)]
 BlockResolution: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
+Identity: TypeAlias = Annotated[str, Field(max_length=1000)]
 
 
 class ModelConfig(BaseModel):
@@ -68,14 +69,14 @@ class ModelConfig(BaseModel):
     mbstd_num_channels: int = Field(default=1, ge=0, le=65536)
 
     domain: str = Field(default="", max_length=1000)
-    id: str = ""
+    id: Identity = ""
     """sha256 over names, shapes, types and bytes of G_ema's tensors; set when saved."""
-    parent_id: str = ""
-    root_id: str = ""
+    parent_id: Identity = ""
+    root_id: Identity = ""
     """The first ancestor; models that share it are aligned by construction."""
     lineage: Literal["none", "trained", "declared"] = "none"
     kimg: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    data_hash: str = ""
+    data_hash: Identity = ""
     class_shares: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = ()
     """How often the images it was trained on have each class; empty = unknown, or none."""
 
@@ -109,12 +110,27 @@ class ModelConfig(BaseModel):
             if missing and is_needed:
                 message = f"{name} lacks the width at resolution {min(missing)}"
                 raise ValueError(message)
+            unknown = channels.keys() - set(self.block_resolutions)
+            if unknown:
+                message = f"{name} has a width at resolution {min(unknown)}, where no block is"
+                raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _has_whole_stddev_channels(self) -> "ModelConfig":
+        width, num = self.discriminator_widths.get(4, 0), self.mbstd_num_channels
+        if num and width % num:
+            message = f"mbstd_num_channels is {num}, which does not divide the width of {width}"
+            raise ValueError(f"{message} at resolution 4")
         return self
 
     @model_validator(mode="after")
     def _has_a_share_of_each_class(self) -> "ModelConfig":
         if self.class_shares and len(self.class_shares) != self.c_dim:
             message = f"class_shares are {len(self.class_shares)}, of {self.c_dim} classes"
+            raise ValueError(message)
+        if self.class_shares and not 0 < sum(self.class_shares) < math.inf:
+            message = "class_shares are nothing all together"
             raise ValueError(message)
         return self
 
@@ -151,12 +167,17 @@ class ModelConfig(BaseModel):
 
     def has_same_architecture(self, other: "ModelConfig") -> bool:
         """Whether weights of one fit the generator of the other."""
+        return not self.difference_from(other)
+
+    def difference_from(self, other: "ModelConfig") -> str:
+        """The first field by which weights of one do not fit the generator of the other."""
         fields = (
             "architecture", "resolution", "z_dim", "w_dim", "c_dim", "img_channels",
             "num_mapping_layers", "mapping_lr_multiplier", "mapping_embed_dim",
             "mapping_hidden_dim", "channels", "generator_architecture", "noise", "alias_free",
         )  # fmt: skip
-        return all(getattr(self, field) == getattr(other, field) for field in fields)
+        differing = (f for f in fields if getattr(self, f) != getattr(other, f))
+        return next(differing, "")
 
 
 def channels_from_base(

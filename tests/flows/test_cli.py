@@ -140,6 +140,14 @@ def test_a_file_whose_name_is_no_text_is_shown_with_escapes(tmp_path, monkeypatc
     assert r"\udcff" in done.stdout
 
 
+def test_a_name_between_colons_is_said_as_it_is(tmp_path):
+    shutil.copy(ROOT / "tests/reference/ada_r16_orig.pkl", tmp_path / ":cat:.pkl")
+    (tmp_path / ":dog:.pkl").write_text("no model")
+
+    assert ":cat:.pkl" in stylealign(tmp_path, "inspect", ":cat:.pkl").stdout
+    assert "error: ':dog:.pkl' is no model" in stylealign(tmp_path, "inspect", ":dog:.pkl").stderr
+
+
 def test_a_broken_checkpoint_leaves_no_folder_behind(tmp_path, monkeypatch, capsys):
     data = (ROOT / "tests" / "reference" / "ada_r16_cond3.pkl").read_bytes()
     (tmp_path / "half.pkl").write_bytes(data[: len(data) // 2])

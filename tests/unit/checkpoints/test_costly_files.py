@@ -275,3 +275,15 @@ def test_a_mean_w_of_none_is_measured(tmp_path):
     torch.save(checkpoint | {"latent_avg": None}, tmp_path / "model.pt")
 
     assert load_model(tmp_path / "model.pt").generator.w_avg.any()
+
+
+def test_networks_that_share_what_a_file_stores_are_counted_together(tmp_path):
+    shared = torch.zeros(20_000_000, dtype=torch.uint8)
+    shared = shared.view(1, 20_000, 1000)
+    networks = {name: {"input.input": shared} for name in ("g_ema", "g", "d")}
+    torch.save(networks, tmp_path / "model.pt")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    assert "more numbers than it has bytes" in refuse(tmp_path / "model.pt")
+
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60 * 1024

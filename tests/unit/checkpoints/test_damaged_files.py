@@ -161,7 +161,7 @@ def test_weights_of_a_snapshot_that_are_not_finite_are_refused_by_name(tmp_path)
         ("8x8/Conv0_up/weight", np.zeros(3, np.float32), "conv0.weight' has shape [3]"),
         ("8x8/Conv0_up/weight", np.zeros((), np.float32), "conv0.weight' has shape []"),
         ("4x4/Conv/bias", np.full(12, np.nan, np.float32), "NaN"),
-        ("4x4/Conv/mystery", np.zeros(3, np.float32), "mystery"),
+        ("4x4/Conv/mystery", np.zeros(3, np.float32), "unknown variable '4x4/Conv/mystery'"),
         ("elsewhere", np.zeros(3, np.float32), "elsewhere"),
         ("4x4/Conv/noise_strength", np.array(["text"]), "allowed"),
     ],
@@ -226,7 +226,7 @@ def test_one_array_under_many_names_does_not_fill_memory(tmp_path, monkeypatch):
 
     states, _ = networks(Case(), seed=0)
     shared = np.zeros(1_000_000, np.uint8)
-    many = {f"4x4/Conv/x{i}": shared for i in range(3000)}
+    many = {f"{i}x{i}/Conv/weight": shared for i in range(3000)}
     states[2]["components"]["synthesis"]["variables"] |= many
     path = era.write_snapshot(tmp_path / "model.pkl", states, monkeypatch)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -365,3 +365,15 @@ def small() -> Model:
     return Model.new(
         ModelConfig(resolution=8, z_dim=8, w_dim=8, num_mapping_layers=2, channels={4: 8, 8: 8})
     )
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0])
+def test_a_mean_of_squares_that_is_not_above_zero_is_refused_by_name(value, tmp_path):
+    folder = save_alias_free(tmp_path / "model")
+    model = load_model(folder)
+    for name, buffer in model.generator.named_buffers():
+        if name.endswith("magnitude_ema"):
+            buffer.fill_(value)
+    save_model(model, folder)
+
+    assert "magnitude_ema' is the mean of squares and not above 0" in refuse(folder)

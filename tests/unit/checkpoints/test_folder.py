@@ -229,8 +229,59 @@ def test_a_config_that_is_no_record_is_refused(folder, text):
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("mapping_lr_multiplier", 0.81), ("kimg", 4.0), ("root_id", "0" * 64), ("domain", "dogs")],
+)
+def test_a_changed_field_of_a_config_is_refused_until_its_hash_is_taken_away(field, value, folder):
+    edit_config(folder, **{field: value})
+    with pytest.raises(CheckpointError, match=r"config.json' was changed .* delete that field"):
+        load_model(folder)
+
+    record = json.loads((folder / "config.json").read_text())
+    del record["config_sha256"]
+    (folder / "config.json").write_text(json.dumps(record))
+
+    assert getattr(load_model(folder).config, field) == value
+
+
+def test_an_id_that_is_not_that_of_the_weights_is_refused_in_a_folder_without_hash(folder):
+    record = json.loads((folder / "config.json").read_text())
+    del record["config_sha256"]
+    (folder / "config.json").write_text(json.dumps(record | {"id": "0" * 64}))
+
+    with pytest.raises(CheckpointError, match="'id' is not that of the weights"):
+        load_model(folder)
+
+
+def test_a_model_of_as_many_classes_as_are_allowed_is_read_again(tmp_path):
+    config = ModelConfig(
+        resolution=8, z_dim=1, w_dim=1, num_mapping_layers=1, c_dim=65536, channels={4: 1, 8: 1},
+        discriminator_cmap_dim=1, class_shares=(1 / 3 * 2**-15,) * 65536,
+    )  # fmt: skip
+    model = Model.new(config)
+
+    save_model(model, tmp_path / "model")
+
+    assert load_model(tmp_path / "model").config == model.config
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"mbstd_num_channels": 3}, "mbstd_num_channels is 3, which does not divide .* 8"),
+        ({"c_dim": 2, "class_shares": (0.0, 0.0)}, "class_shares are nothing"),
+        ({"discriminator_channels": {**CHANNELS, 32: 4}}, "width at resolution 32, where no"),
+        ({"data_hash": "x" * 1001}, "data_hash"),
+    ],
+)
+def test_a_config_that_no_network_could_have_is_refused(fields, words):
+    with pytest.raises(ValueError, match=words):
+        small_model(**fields)
+
+
 def test_an_oversized_config_is_refused_unread(folder):
-    (folder / "config.json").write_text(" " * (1 << 21))
+    (folder / "config.json").write_text(" " * (1 << 23))
 
     with pytest.raises(CheckpointError, match="larger"):
         load_model(folder)

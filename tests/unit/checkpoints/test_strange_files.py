@@ -5,6 +5,7 @@ import json
 import pickle
 import resource
 import struct
+import time
 import zipfile
 from argparse import Namespace
 from pathlib import Path
@@ -18,7 +19,7 @@ from stylealign.checkpoints.containers import read_torch_file
 from stylealign.checkpoints.nvidia import import_nvidia
 from stylealign.checkpoints.rosinality import import_rosinality
 from stylealign.errors import CheckpointError, DataError
-from stylealign.models import ModelConfig
+from stylealign.models import Model, ModelConfig
 from tests.unit.checkpoints.test_folder import edit_config, small_model
 from tests.unit.checkpoints.test_hostile_files import REFERENCE, START, STOP, refuse
 from tests.unit.checkpoints.test_variants import module, snapshot
@@ -295,3 +296,51 @@ def test_a_folder_that_cannot_be_written_is_said_and_nothing_left(place, folder,
 
     assert (tmp_path / "file").read_text() == "kept"
     assert {path.name for path in tmp_path.iterdir()} == {"model", "file"}
+
+
+def test_folders_that_were_made_for_one_that_cannot_be_written_are_removed(folder, tmp_path):
+    (tmp_path / "kept").mkdir()
+
+    with pytest.raises(DataError, match="cannot be written"):
+        convert_checkpoint(folder, tmp_path / "kept" / "a" / "b" / ("x" * 300))
+
+    assert not any((tmp_path / "kept").iterdir())
+
+
+@pytest.mark.parametrize("letter", ["猫", "é", "x"])
+def test_a_name_as_long_as_the_disk_takes_it_can_be_written(letter, folder, tmp_path):
+    out = tmp_path / (letter * (250 // len(letter.encode())))
+
+    convert_checkpoint(folder, out)
+
+    assert {path.name for path in out.iterdir()} == {"model.safetensors", "config.json"}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_of_a_model_folder_is_refused_with_the_folder_to_give(name, folder):
+    assert f"give the folder, {str(folder)!r}" in refuse(folder / name)
+
+
+def test_an_archive_of_something_else_is_not_called_a_model(tmp_path):
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        archive.writestr("face.png", b"pixels")
+
+    assert "named '.zip'; if it is a model, rename it to '.pt'" in refuse(tmp_path / "faces.zip")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", ".model.safetensors.previous"])
+def test_weights_that_are_mostly_holes_are_not_read(name, tmp_path):
+    model = Model.new(ModelConfig(resolution=8, z_dim=512, w_dim=512, channels={4: 512, 8: 512}))
+    save_model(model, tmp_path / "model")
+    path = tmp_path / "model" / name
+    path.unlink(missing_ok=True)
+    with path.open("wb") as file:
+        file.truncate(70 << 20)
+    began = time.process_time()
+
+    if name == "model.safetensors":
+        assert "mostly holes" in refuse(tmp_path / "model")
+    else:
+        load_model(tmp_path / "model")
+
+    assert time.process_time() - began < 5
