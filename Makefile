@@ -26,7 +26,7 @@ demo: $(STAMP)  ## Run the whole pipeline on the shipped parent and the procedur
 results: $(STAMP)  ## The longer runs behind docs/results.md: the first 33 minutes, all about 12 hours, resumable.
 	$(BIN)/python -m benchmarks.results
 	$(BIN)/python -m benchmarks.recipes
-	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images.yaml
+	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images.yaml --seeds 1
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images_demo.yaml
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images_long.yaml --seeds 1
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images_100.yaml --seeds 1
@@ -34,7 +34,7 @@ results: $(STAMP)  ## The longer runs behind docs/results.md: the first 33 minut
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images_auto_long.yaml --seeds 2
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/feature_weight.yaml --seeds 2
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/num_images.yaml --seeds 1
-	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_shot.yaml
+	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_shot.yaml --seeds 1
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/control.yaml --seeds 1
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/with_correspondence.yaml --seeds 1
 	$(BIN)/python -m benchmarks.kept_snapshot --total-kimg 40

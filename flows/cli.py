@@ -159,7 +159,7 @@ def recipe(
     start for real images and a GPU; the demo's networks are smaller, made for a CPU.
 
     Put it in place of the recipe that is there (with `--parent`: of `architecture` and `recipe`);
-    `stylealign init --params FILE` takes it as it is.
+    `stylealign init --params FILE` lays it over its own, so that what it does not name stays.
 
     Example: `stylealign recipe portraits --resolution 256 --total-kimg 1000 --devices 8`
     """

@@ -144,7 +144,7 @@ def fill_training(tree: Tree, starter: Tree, resolution: int) -> None:
     if resolution not in widths:
         raise ParamsError(
             f"--resolution {resolution} has no starting architecture: choose one of "
-            f"{sorted(widths)}, or give a --parent"
+            f"{sorted(widths)[1:]}, or give a --parent"
         )
     section["architecture"]["channels"] = {r: w for r, w in widths.items() if r <= resolution}
     merge(tree["train_parent"], section)
