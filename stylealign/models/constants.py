@@ -47,5 +47,7 @@ def is_kept(weight: Tensor) -> bool:
 
 def made_of(weight: Tensor, make: Make) -> Tensor:
     """`make(weight)`, from before where it is kept."""
+    if torch.compiler.is_compiling():  # which cannot trace what belongs to a context
+        return make(weight)
     kept = _kept.get()
     return make(weight) if kept is None or not is_kept(weight) else kept.get(weight, make)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from stylealign.models.asked import asked_of
+from stylealign.models.functions import asked_of, autocast_as_forward
 from stylealign.models.kernel_gradient import Pair, kernel_gradient
 from stylealign.models.minimal_filtering import TILE, filter3x3
 
@@ -137,6 +137,7 @@ def _learns_by_products(x: Tensor, weight: Tensor, groups: int) -> bool:
     )
 
 
+@autocast_as_forward
 class _Constant(Function):
     """A convolution by a kernel without gradients, torch's own both ways."""
 
@@ -161,6 +162,7 @@ class _Constant(Function):
         return (of_x, *(None,) * 6)
 
 
+@autocast_as_forward
 class _Trained(Function):
     """A convolution whose kernel's gradient is taken channels last, as its input lies."""
 
@@ -201,6 +203,7 @@ def _is_even(x: Tensor, size: Pair, stride: Pair, padding: Pair) -> bool:
     return not any((length + 2 * p - taps) % step for length, taps, step, p in lengths)
 
 
+@autocast_as_forward
 class _ChannelsLastMix(Function):
     """torch would give x a gradient with channels first, and mixed orders slow all that follows."""
 

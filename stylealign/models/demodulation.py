@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from stylealign.models.functions import autocast_as_forward
 from stylealign.models.operators import LRELU_SLOPE, scaled_leaky_relu
 
 
@@ -46,6 +47,7 @@ def _demodulate(
     return scaled_leaky_relu(shifted, clamp=clamp)
 
 
+@autocast_as_forward
 class _Demodulated(Function):
     """With p = x d + s and y = leaky_relu(p), whose slope is l: l p = y, so l x = (y - l s) / d."""
 

@@ -137,12 +137,12 @@ def append_minibatch_stddev(x: Tensor, group_size: int | None, num_channels: int
     Groups are strided through the batch: image i is with images i + k * N / group_size.
 
     Shapes: [N, C, H, W] -> [N, C + num_channels, H, W].
-    Raises: ValueError if N is not a multiple of the group size.
+    Raises: ValueError if N is not a multiple of the group size, or 0.
     Source: arXiv:1710.10196, section 3.
     """
     batch, channels, height, width = x.shape
-    group = min(group_size or batch, batch)
-    if batch % group:
+    group = max(1, min(group_size or batch, batch))
+    if not batch or batch % group:
         message = f"batch of {batch} is not a multiple of the minibatch-stddev group of {group}"
         raise ValueError(message)
     y = x.reshape(group, -1, num_channels, channels // num_channels, height, width)

@@ -28,12 +28,12 @@ def export_generator(generator: Generator, *, truncation_psi: float = 1.0) -> Ex
 
     Weights become part of the programs; the generator itself stays as it is.
     """
-    network, device = generator.mapping.network, generator.w_avg.device
+    network, w_avg = generator.mapping.network, generator.w_avg
     batch = {0: Dim("batch")}
-    inputs = [torch.zeros(2, network.z_dim, device=device)]
+    inputs = [w_avg.new_zeros(2, network.z_dim)]
     if network.c_dim:
-        inputs.append(torch.zeros(2, network.c_dim, device=device))
-    w_plus = torch.zeros(2, generator.mapping.num_ws, len(generator.w_avg), device=device)
+        inputs.append(w_avg.new_zeros(2, network.c_dim))
+    w_plus = w_avg.new_zeros(2, generator.mapping.num_ws, len(w_avg))
     with torch.no_grad():
         return ExportedGenerator(
             _export(_Mapping(generator, truncation_psi), tuple(inputs), (batch,) * len(inputs)),

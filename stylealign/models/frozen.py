@@ -16,6 +16,7 @@ def frozen(network: nn.Module) -> Generator[None]:
     Gradients are recorded inside even if the caller has switched them off; which parameters
     required a gradient before is restored afterwards. What layers make of their weights
     alone is made once: transformed kernels of wide layers take four times the memory of these.
+    Not for one network in several threads at once: who leaves first frees it for all.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     for parameter in parameters:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from stylealign.models.asked import asked_of
 from stylealign.models.constants import is_kept, made_of
+from stylealign.models.functions import asked_of, autocast_as_forward
 
 TILE = 4
 """Output pixels of a tile along each axis; 6 input pixels make it."""
@@ -35,29 +35,31 @@ def filter3x3(x: Tensor, weight: Tensor) -> Tensor:
     return y
 
 
+@autocast_as_forward
 class _Winograd(Function):
     """The convolution. Its gradients are a convolution and a sum of the same kind."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # noqa: ANN401 - torch's
         kernels = made_of(weight, _transformed)
-        ctx.kept = kernels if is_kept(weight) else None
-        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+        kept = kernels if is_kept(weight) else None
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight, kept)
         return _convolve(x, kernels.transpose(1, 2), _forms().straight)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
-        (gradient,), (x, weight) = grad_outputs, ctx.saved_tensors
+        (gradient,), (x, weight, kept) = grad_outputs, ctx.saved_tensors
         needs_x, needs_weight = asked_of(ctx)
         of_x = None
         if needs_x and torch.is_grad_enabled():
             of_x = filter3x3(gradient, _turned(weight))
         elif needs_x:
-            kernels = _transformed(weight) if ctx.kept is None else ctx.kept
+            kernels = _transformed(weight) if kept is None else kept
             of_x = _convolve(gradient, kernels, _forms().turned)
         return of_x, _WeightGradient.apply(gradient, x) if needs_weight else None
 
 
+@autocast_as_forward
 class _WeightGradient(Function):
     """What the output's gradient and the input make of the weight; linear in both."""
 
@@ -119,8 +121,13 @@ def _forms() -> _Forms:
     Turning a kernel k(p) gives p^2 k(1/p), and 1/p is a point as well: the same six numbers in
     another order, times powers of two. Matrices with these in them take a kernel turned.
     """
+    with torch.device("cpu"):
+        return _make_forms()
+
+
+def _make_forms() -> _Forms:
     half, double = math.sqrt(0.5), math.sqrt(2)
-    points = torch.tensor([0.0, half, -half, double, -double], dtype=torch.float64, device="cpu")
+    points = torch.tensor([0.0, half, -half, double, -double], dtype=torch.float64)
     inverses, scales = [5, 3, 4, 1, 2, 0], torch.tensor([1, 0.5, 0.5, 2, 2, 1]).double()
 
     def evaluate(num_terms: int) -> Tensor:

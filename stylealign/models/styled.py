@@ -9,6 +9,7 @@ from torch.autograd import Function
 
 from stylealign.models.convolution import conv3x3, convolve
 from stylealign.models.demodulation import demodulate
+from stylealign.models.functions import autocast_as_forward
 from stylealign.models.operators import LRELU_SLOPE, blur, scaled_leaky_relu
 from stylealign.models.upconv import filtered_upconv3x3
 
@@ -70,6 +71,7 @@ def is_large(x: Tensor, layer: Layer) -> bool:
         and x.shape[2:].numel() >= _MANY_PIXELS
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and len(x) > 0
     )
 
 
@@ -95,6 +97,7 @@ def _transposed(gradient: Tensor, weight: Tensor, kernel: Tensor | None) -> Tens
     return convolve(blur(gradient, kernel, padding=2), weight.transpose(0, 1), stride=2)
 
 
+@autocast_as_forward
 class _Large(Function):
     """With p = conv(x s) d + b and y = leaky_relu(p), whose slope is l: l p = y.
 
@@ -113,16 +116,16 @@ class _Large(Function):
             y = y.contiguous(memory_format=torch.channels_last)
             drawn.append(_finish(y, _noise_of(layer, index), layer.clamp))
         y = drawn[0] if len(drawn) == 1 else torch.cat(drawn)
-        ctx.save_for_backward(x, style, demodulation, y)
-        ctx.layer = layer
+        ctx.save_for_backward(x, style, demodulation, y, *layer[:3])
+        ctx.rest = layer[3:]
         return y
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Gradients:  # noqa: ANN401
-        (gradient,), layer, inputs = grad_outputs, ctx.layer, ctx.saved_tensors
+        (gradient,), (x, style, demodulation, y, *constants) = grad_outputs, ctx.saved_tensors
+        layer = Layer(*constants, *ctx.rest)
         if torch.is_grad_enabled():
-            return *_gradients_by_formula(inputs[:3], layer, gradient), None
-        x, style, demodulation, y = inputs
+            return *_gradients_by_formula((x, style, demodulation), layer, gradient), None
         style = torch.where(style.abs() < _LEAST_STYLE, _LEAST_STYLE, style)
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         of_x, of_style, of_demodulation = list[Tensor](), list[Tensor](), list[Tensor]()
@@ -142,7 +145,11 @@ class _Large(Function):
 
 
 def _gradients_by_formula(inputs: Sequence[Tensor], layer: Layer, gradient: Tensor) -> Gradients:
-    """Those of the plain formula, which are differentiable themselves."""
+    """Those of the plain formula, which are differentiable themselves.
+
+    The demodulation is a function of the style: aliases of both are none of one another.
+    """
+    inputs = [one.view_as(one) for one in inputs]
     needed = [one for one in inputs if one.requires_grad]
     y = _styled_conv(inputs[0], inputs[1], inputs[2], layer)
     found = iter(torch.autograd.grad(y, needed, gradient, create_graph=True))

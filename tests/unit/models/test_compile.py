@@ -9,6 +9,7 @@ import pytest
 DRAW_TWICE = """
 import torch
 from stylealign.models import Model, ModelConfig
+from stylealign.models.frozen import frozen
 
 torch.manual_seed(0)
 channels = dict.fromkeys((4, 8, 16, 32), 128)
@@ -18,7 +19,13 @@ synthesis = Model.new(
 w_plus = torch.randn(2, 8, 16)
 with torch.no_grad():
     images, expected = torch.compile(synthesis)(w_plus), synthesis(w_plus)
-print(float((images - expected).abs().max()))
+gradients = []
+w_plus.requires_grad_()
+for function in (torch.compile(synthesis, backend="aot_eager"), synthesis):
+    with frozen(synthesis):
+        gradients.append(torch.autograd.grad(function(w_plus, noise="const").sum(), w_plus)[0])
+difference = (gradients[0] - gradients[1]).norm() / gradients[1].norm()
+print(max(float((images - expected).abs().max()), float(difference)))
 """
 
 

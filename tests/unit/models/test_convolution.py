@@ -1,12 +1,14 @@
 """The fast 3x3 convolution against the sum over taps that it stands for."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from stylealign.models import convolution
+from stylealign.models import convolution, minimal_filtering
 from stylealign.models.constants import KeptConstants
 from stylealign.models.convolution import conv3x3, convolve
 
@@ -143,6 +145,38 @@ def test_what_was_kept_for_inference_serves_a_gradient(rng):
         (gradient,) = torch.autograd.grad(conv3x3(x, weight).sum(), x)
 
     assert torch.equal(gradient, torch.autograd.grad(conv3x3(x, weight).sum(), x)[0])
+
+
+def test_what_was_kept_goes_with_the_backward_pass_where_nobody_keeps_it_longer(rng, monkeypatch):
+    make, made = minimal_filtering.__dict__["_transformed"], []
+
+    def transformed(weight: torch.Tensor) -> torch.Tensor:
+        kernels = make(weight)
+        made.append(weakref.ref(kernels))
+        return kernels
+
+    monkeypatch.setattr(minimal_filtering, "_transformed", transformed)
+    x, weight = wide_layer(rng)
+    weight = torch.nn.Parameter(weight, requires_grad=False)
+    with KeptConstants():
+        y = conv3x3(x.requires_grad_(), weight)
+    y.sum().backward()
+    gc.collect()
+
+    assert y.grad_fn is not None
+    assert len(made) == 1
+    assert made[0]() is None
+
+
+def test_another_default_device_is_not_where_the_matrices_are(rng):
+    x, weight = wide_layer(rng)
+    expected = conv3x3(x, weight)
+    minimal_filtering.__dict__["_forms"].cache_clear()
+
+    with torch.device("meta"):
+        y = conv3x3(x, weight)
+
+    assert torch.equal(y, expected)
 
 
 def test_what_was_kept_serves_a_backward_pass_outside(rng):

@@ -101,6 +101,39 @@ def test_both_derivatives_are_those_of_finite_differences(is_up, clamp, noise):
 
 
 @pytest.mark.usefixtures("few_pixels_are_many")
+def test_a_demodulation_that_follows_from_the_style_is_counted_once():
+    """As in every layer; gradients that are differentiated take another way than others."""
+    layer, (x, style, _) = new_layer(4, is_up=False, clamp=None, noise="one"), draw_inputs(4)
+
+    def derivatives(function):
+        y = function(x, style, 1 / (1 + style[:, :OUT].square()), layer).tanh().sum()
+        first = torch.autograd.grad(y, (x, style), create_graph=True)
+        again = torch.autograd.grad(first[0].square().sum() + first[1].square().sum(), (x, style))
+        return *(g.detach() for g in first), *again
+
+    torch.testing.assert_close(derivatives(styled_conv), derivatives(by_formula))
+
+
+@pytest.mark.usefixtures("few_pixels_are_many")
+def test_weights_that_change_before_the_backward_pass_are_an_error():
+    layer, inputs = new_layer(4, is_up=False, clamp=None, noise="one"), draw_inputs(4)
+    y = styled_conv(*inputs, layer)
+    layer.weight.mul_(3)
+
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+@pytest.mark.usefixtures("few_pixels_are_many")
+def test_no_images_give_none():
+    layer, inputs = new_layer(4, is_up=True, clamp=None, noise="one"), draw_inputs(4)
+
+    x, style, demodulation = (one[:0] for one in inputs)
+
+    assert styled_conv(x, style, demodulation, layer).shape == (0, OUT, 8, 8)
+
+
+@pytest.mark.usefixtures("few_pixels_are_many")
 def test_a_style_of_zero_has_its_gradient():
     layer, inputs = new_layer(4, is_up=False, clamp=None, noise="one"), draw_inputs(4)
     inputs[1].data[:, 2] = 0.0

@@ -1,4 +1,4 @@
-"""What a backward pass asks for, against which gradients it gives."""
+"""What a backward pass of ours asks for and computes in, wherever it is called."""
 
 from typing import Any, ClassVar
 
@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.autograd import Function
 
 from stylealign.models import minimal_filtering
-from stylealign.models.asked import asked_of
-from stylealign.models.convolution import conv3x3
+from stylealign.models.convolution import conv3x3, convolve, mix_channels
+from stylealign.models.demodulation import demodulate
+from stylealign.models.functions import asked_of
 
 
 class Product(Function):
@@ -71,6 +72,40 @@ def test_the_second_pass_of_a_penalty_asks_for_what_the_first_did_not(inputs, as
     (found,) = torch.autograd.grad(slope.square().sum(), weight)
 
     assert torch.equal(found, 4 * weight**3)
+
+
+def wide(x: Tensor, weight: Tensor) -> Tensor:
+    return conv3x3(x, weight)
+
+
+def learning(x: Tensor, weight: Tensor) -> Tensor:
+    return convolve(x, weight, stride=2)
+
+
+def mixed(x: Tensor, weight: Tensor) -> Tensor:
+    return mix_channels(x, weight.flatten(2).transpose(0, 2).mean(0, keepdim=True))
+
+
+def demodulated(x: Tensor, weight: Tensor) -> Tensor:
+    return demodulate(x, weight[:1, :, 0, 0].exp(), weight[0, :, 0, 1])
+
+
+@pytest.mark.parametrize("is_differentiated", [False, True])
+@pytest.mark.parametrize("layer", [wide, learning, mixed, demodulated])
+def test_autocast_around_a_backward_pass_alone_changes_no_gradient(layer, is_differentiated, rng):
+    x = torch.randn(1, 128, 17 if layer is learning else 16, 16, generator=rng)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = (torch.randn(128, 128, 3, 3, generator=rng) / 30).requires_grad_()
+
+    def gradients(*, is_cast: bool) -> tuple[Tensor, ...]:
+        y = layer(x, weight)
+        assert "Backward" in y.grad_fn.name()
+        loss = y.square().sum()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_cast):
+            return torch.autograd.grad(loss, (x, weight), create_graph=is_differentiated)
+
+    for found, expected in zip(gradients(is_cast=True), gradients(is_cast=False), strict=True):
+        assert (found - expected).norm() <= 1e-5 * expected.norm()
 
 
 def test_the_first_pass_of_r1_makes_no_gradient_of_a_kernel(rng, monkeypatch):
