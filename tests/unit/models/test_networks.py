@@ -171,6 +171,7 @@ def test_clamping_bounds_every_activation(z):
         (lambda model, _: model.generator.synthesis(torch.zeros(1, 3, 8)), "expected w_plus"),
         (lambda model, _: model.discriminator(torch.zeros(4, 3, 8, 8)), "expected images"),
         (lambda _, z: small_model(c_dim=2).generator(z), "conditional"),
+        (lambda model, _: model.discriminator(torch.zeros(0, 3, 16, 16)), "batch of 0 is not"),
     ],
 )
 def test_wrong_shapes_are_refused_in_words(call, words, z):
@@ -196,6 +197,12 @@ for name in ("ada_r16_cond3", "sg3r_r16", "ada_r32_uncond"):
         w_plus = model.generator.mapping(*inputs, truncation_psi=0.7)
         assert torch.equal(mapping(*inputs), w_plus), name
         assert torch.equal(synthesis(w_plus), model.generator.synthesis(w_plus)), name
+
+generator = model.generator.double()
+programs = sa.export_generator(generator)
+w_plus = programs.mapping.module()(z.double())
+assert w_plus.dtype == torch.float64
+assert torch.equal(programs.synthesis.module()(w_plus), generator.synthesis(w_plus))
 """
 
 
