@@ -90,7 +90,8 @@ def parent_run(
         field = ".".join(str(part) for part in first["loc"])
         message = (
             f"train_parent.architecture makes no model of the {dataset.resolution} pixels that "
-            f"{params.dataset!r} has: {field + ': ' if field else ''}{first['msg']}"
+            f"{params.dataset!r} has: {field + ': ' if field else ''}"
+            f"{first['msg'].removeprefix('Value error, ')}"
         )
         raise ParamsError(f"{message}; correct params.yaml") from error
     torch.manual_seed(params.recipe.seed)

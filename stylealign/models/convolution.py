@@ -179,20 +179,27 @@ class _Trained(Function):
         stride, padding, _, is_transposed, *_ = ctx.settings
         needs_x, needs_weight, *needs_bias = asked_of(ctx)
         is_differentiated, size = torch.is_grad_enabled(), tuple(weight.shape[2:])
-        of_x = of_weight = None
-        if needs_x and is_differentiated and (is_transposed or _is_even(x, size, stride, padding)):
-            of_x = convolve(
-                gradient, weight, stride=stride, padding=padding, is_transposed=not is_transposed
-            )
-        if needs_weight and not is_differentiated:
-            read, made = (gradient, x) if is_transposed else (x, gradient)
-            of_weight = kernel_gradient(read, made, size, stride, padding)
-        mask = needs_x and of_x is None, needs_weight and of_weight is None, False
-        if any(mask):
+
+        def by_torch(*, is_weight: bool) -> Tensor:
+            mask = not is_weight, is_weight, False
             found = torch.ops.aten.convolution_backward(
                 gradient, x, weight, None, *ctx.settings, mask
             )
-            of_x, of_weight = (found[0] if mask[0] else of_x), (found[1] if mask[1] else of_weight)
+            return found[is_weight]
+
+        of_x = of_weight = None
+        if needs_x and is_differentiated and (is_transposed or _is_even(x, size, stride, padding)):
+            # Another one of these, so that its kernel learns by products in turn.
+            of_x = convolve(
+                gradient, weight, stride=stride, padding=padding, is_transposed=not is_transposed
+            )
+        elif needs_x:
+            of_x = by_torch(is_weight=False)
+        if needs_weight and is_differentiated:
+            of_weight = by_torch(is_weight=True)
+        elif needs_weight:
+            read, made = (gradient, x) if is_transposed else (x, gradient)
+            of_weight = kernel_gradient(read, made, size, stride, padding)
         of_bias = gradient.sum((0, 2, 3)) if any(needs_bias) else None
         return of_x, of_weight, of_bias, *(None,) * 4
 
