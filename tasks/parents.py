@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import ValidationError
 
-from stylealign.errors import DataError, ParamsError
+from stylealign.checkpoints.weights import check_config
+from stylealign.errors import CheckpointError, DataError, ParamsError
 from stylealign.models import Model, ModelConfig
 from stylealign.params import ShardsParams, TrainParentParams
 from stylealign.training import Training
@@ -76,24 +76,18 @@ def parent_run(
         )
     dataset = open_images(images)
     classes = classes_of(dataset, params.recipe)
+    fields = params.architecture.model_dump() | {
+        "c_dim": 0 if classes is None else len(classes.shares),
+        "class_shares": [*class_shares(dataset, params.recipe)],
+        "resolution": dataset.resolution,
+        "domain": params.dataset,
+        "data_hash": dataset.content_hash,
+    }
     try:
-        config = ModelConfig(
-            **params.architecture.model_dump(),
-            c_dim=0 if classes is None else len(classes.shares),
-            class_shares=class_shares(dataset, params.recipe),
-            resolution=dataset.resolution,
-            domain=params.dataset,
-            data_hash=dataset.content_hash,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = (
-            f"train_parent.architecture makes no model of the {dataset.resolution} pixels that "
-            f"{params.dataset!r} has: {field + ': ' if field else ''}"
-            f"{first['msg'].removeprefix('Value error, ')}"
-        )
-        raise ParamsError(f"{message}; correct params.yaml") from error
+        config = check_config(fields, "train_parent.architecture")
+    except CheckpointError as error:
+        message = f"{error}; the images of {params.dataset!r} have {dataset.resolution} pixels"
+        raise ParamsError(f"{message}: correct params.yaml") from error
     torch.manual_seed(params.recipe.seed)
     model = Model.new(config).to(own_device(device))
     training = Training(model, None, params.recipe, split=split, classes=classes)
