@@ -19,6 +19,7 @@ from stylealign.checkpoints import load_model
 from stylealign.errors import CheckpointError
 from stylealign.images import encode_png
 from stylealign.models import Model
+from stylealign.models.frozen import frozen
 from stylealign.tensors import to_uint8
 from tasks.records import project_name
 from tasks.store import open_store
@@ -88,7 +89,7 @@ def require_same_drawing(uri: str, folder: Path) -> None:
     """
     model = load_model(folder)
     codes = probe_codes(model, NUM_PROBES)
-    with torch.inference_mode():
+    with frozen(model.generator), torch.inference_mode():
         images = to_uint8(model.generator.synthesis(model.generator.mapping(codes)))
     drawn = mlflow.pyfunc.load_model(uri).predict(codes_table(codes))["image"].tolist()
     if drawn != [encode_png(image) for image in images]:

@@ -10,6 +10,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from stylealign.checkpoints import load_model
 from stylealign.images import encode_png
+from stylealign.models.constants import KeptConstants
 from stylealign.tensors import to_uint8
 
 
@@ -19,6 +20,8 @@ class ServedModel(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Read the model folder that was logged with this file."""
         self.model = load_model(Path(context.artifacts["model"]))
+        self.model.generator.requires_grad_(requires_grad=False)
+        self.constants = KeptConstants()
 
     @torch.inference_mode()
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  MLflow annotates None
@@ -39,7 +42,8 @@ class ServedModel(PythonModel):
         w_plus = generator.to_w_plus(
             codes, settings["space"], truncation_psi=settings["truncation_psi"]
         )
-        images = to_uint8(generator.synthesis(w_plus))
+        with self.constants.at_hand():
+            images = to_uint8(generator.synthesis(w_plus))
         return pd.DataFrame({"image": [encode_png(image) for image in images]})
 
 

@@ -47,6 +47,17 @@ def forward(contender: Contender, inputs: Inputs) -> Step:
     return step
 
 
+def forward_of_many(contender: Contender, inputs: Inputs) -> Step:
+    """The same amid drawings from one model, as it is served: what ours keeps of it is there."""
+    draw, kept = forward(contender, inputs), KeptConstants()
+
+    def step() -> Tensor:
+        with frozen(contender.generator), kept.at_hand():
+            return draw()
+
+    return step
+
+
 def inversion_step(contender: Contender, inputs: Inputs) -> Step:
     """Images of w_plus, their squared error, and its gradient at w_plus.
 
@@ -61,7 +72,8 @@ def inversion_step(contender: Contender, inputs: Inputs) -> Step:
         variables += parameters_drawn_with(contender.generator)
 
     def step() -> Tensor:
-        with frozen(contender.generator) if is_frozen else contextlib.nullcontext(), kept:
+        held = frozen(contender.generator) if is_frozen else contextlib.nullcontext()
+        with held, kept.at_hand():
             images = contender.draw(variables[0], False)
             loss = (images - inputs.real).square().mean()
             return torch.autograd.grad(loss, variables)[0]
@@ -131,6 +143,7 @@ def _descend(loss: Tensor, optimizer: torch.optim.Adam) -> Tensor:
 
 WORKLOADS: dict[str, Callable[[Contender, Inputs], Step]] = {
     "forward": forward,
+    "forward of many": forward_of_many,
     "inversion step": inversion_step,
     "generator step": generator_step,
     "discriminator step": discriminator_step,

@@ -1,7 +1,8 @@
 """What layers make of their weights alone, made once while these do not change."""
 
-from collections.abc import Callable
-from contextvars import ContextVar, Token
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -11,21 +12,23 @@ Make = Callable[[Tensor], Tensor]
 
 
 class KeptConstants:
-    """While it is entered, what `made_of` makes of a constant weight is kept for the next time.
+    """While it is at hand, what `made_of` makes of a constant weight is kept for the next time.
 
-    Constants are parameters without a gradient, and must not change. It may be entered again, and
-    lets go of all with itself.
+    Constants are parameters without a gradient, and must not change. It may be at hand again, and
+    in several threads; it lets go of all with itself.
     """
 
     def __init__(self) -> None:
         self._made: dict[tuple[int, Make], tuple[Tensor, Tensor]] = {}
-        self._tokens: list[Token[KeptConstants | None]] = []
 
-    def __enter__(self) -> None:
-        self._tokens.append(_kept.set(self))
-
-    def __exit__(self, *_: object) -> None:
-        _kept.reset(self._tokens.pop())
+    @contextmanager
+    def at_hand(self) -> Generator[None]:
+        """Keep, and give what is kept, inside."""
+        token = _kept.set(self)
+        try:
+            yield
+        finally:
+            _kept.reset(token)
 
     def get(self, weight: Tensor, make: Make) -> Tensor:
         """Made now, or before."""
@@ -41,13 +44,13 @@ _kept: ContextVar[KeptConstants | None] = ContextVar("kept", default=None)
 
 def is_kept(weight: Tensor) -> bool:
     """Whether what is made of this weight is kept."""
+    if torch.compiler.is_compiling():  # which cannot trace what belongs to a context
+        return False
     is_constant = isinstance(weight, Parameter) and not weight.requires_grad
     return is_constant and _kept.get() is not None
 
 
 def made_of(weight: Tensor, make: Make) -> Tensor:
     """`make(weight)`, from before where it is kept."""
-    if torch.compiler.is_compiling():  # which cannot trace what belongs to a context
-        return make(weight)
-    kept = _kept.get()
-    return make(weight) if kept is None or not is_kept(weight) else kept.get(weight, make)
+    kept = _kept.get() if is_kept(weight) else None
+    return make(weight) if kept is None else kept.get(weight, make)

@@ -1,5 +1,6 @@
 """Convolutions, each in the form that is fastest where it runs and keeps least."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from stylealign.models.constants import Make, is_kept, made_of
 from stylealign.models.functions import asked_of, autocast_as_forward
 from stylealign.models.kernel_gradient import Pair, kernel_gradient
 from stylealign.models.minimal_filtering import TILE, filter3x3
@@ -46,15 +48,16 @@ def convolve(
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Correlate with a 3x3 kernel, zeros around; differentiable any number of times.
 
-    Wide float32 layers on a CPU take minimal filtering (`filter3x3`), whose rounding error is
-    about five times that of the sum over taps, which other layers, devices and types keep. Which
-    way is taken does not depend on the number of images, so that an image is the same in every
-    batch, as far as products of matrices are the same for any number of rows.
+    The kernel is read in the type of x. Wide float32 layers on a CPU take minimal filtering
+    (`filter3x3`), whose rounding error is about five times that of the sum over taps, which other
+    layers, devices and types keep. Which way is taken does not depend on the number of images, so
+    that an image is the same in every batch, as far as products of matrices are the same for any
+    number of rows.
 
     Shapes: x [N, in, H, W], weight [out, in, 3, 3], bias [out] -> [N, out, H, W].
     """
     if not _is_worth_it(x, weight):
-        return convolve(x, weight, bias, padding=1)
+        return convolve(x, _arranged(weight, x), bias, padding=1)
     y = filter3x3(x, weight)
     return y if bias is None else y + bias[:, None, None]
 
@@ -62,15 +65,17 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def upconv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """Transposed convolution of stride 2 with a 3x3 kernel, not yet low-pass filtered.
 
-    Wide layers on a CPU take activations channels last, which saves a copy of what comes out. For
-    a backward pass, which reads the weights again, these are put into the order that is read.
+    The kernel is read in the type of x. Wide layers on a CPU take activations channels last, which
+    saves a copy of what comes out. For a backward pass, which reads the weights again, these are
+    put into the order that is read.
 
     Shapes: x [N, in, H, W], weight [out, in, 3, 3] -> [N, out, 2H + 1, 2W + 1].
     """
-    turned = weight.transpose(0, 1)
     if _is_wide(x, weight):
         x = x.contiguous(memory_format=torch.channels_last)
-        turned = turned.contiguous() if torch.is_grad_enabled() else turned
+    turned = _arranged(weight, x, is_turned=True)
+    if _is_wide(x, weight) and torch.is_grad_enabled() and not is_kept(weight):
+        turned = turned.contiguous()
     return convolve(x, turned, stride=2, is_transposed=True)
 
 
@@ -93,6 +98,29 @@ def tap_power(weight: Tensor) -> Tensor:
         # A product with ones is half the time of a sum over rows of 9.
         return (weight * weight).flatten(2) @ weight.new_ones(9)
     return weight.square().sum(dim=[2, 3])
+
+
+def _arranged(weight: Tensor, x: Tensor, *, is_turned: bool = False) -> Tensor:
+    """The weight in the type of x, and in its memory order where it is kept: that is what is read.
+
+    Turned, [out, in, ...] becomes [in, out, ...].
+    """
+    if is_kept(weight):
+        order = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+        return made_of(weight, _arrangement(x.dtype, order, is_turned))
+    weight = weight.to(x.dtype)
+    return weight.transpose(0, 1) if is_turned else weight
+
+
+@cache
+def _arrangement(dtype: torch.dtype, order: torch.memory_format, is_turned: bool) -> Make:
+    """One and the same for the same settings, by which `made_of` knows it."""
+
+    def arrange(weight: Tensor) -> Tensor:
+        turned = weight.transpose(0, 1) if is_turned else weight
+        return turned.to(dtype).contiguous(memory_format=order)
+
+    return arrange
 
 
 def _is_wide(x: Tensor, weight: Tensor) -> bool:

@@ -22,7 +22,7 @@ def frozen(network: nn.Module) -> Generator[None]:
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:
-        with torch.inference_mode(mode=False), torch.enable_grad(), KeptConstants():
+        with torch.inference_mode(mode=False), torch.enable_grad(), KeptConstants().at_hand():
             yield
     finally:
         for parameter in parameters:

@@ -77,7 +77,7 @@ def is_large(x: Tensor, layer: Layer) -> bool:
 
 def _styled_conv(x: Tensor, style: Tensor, demodulation: Tensor, layer: Layer) -> Tensor:
     x = x * style.to(x.dtype)[:, :, None, None]
-    x = _convolve(x, layer.weight.to(x.dtype), layer.kernel)
+    x = _convolve(x, layer.weight, layer.kernel)
     factor = demodulation.to(x.dtype)
     return demodulate(x, factor, layer.bias, layer.noise, clamp=layer.clamp)
 
@@ -112,7 +112,7 @@ class _Large(Function):
         drawn: list[Tensor] = []
         for index, weight in enumerate(_scaled(layer.weight, style, demodulation)):
             # One at a time, so that an image is the same in every batch.
-            y = _convolve(x[index : index + 1], weight.to(x.dtype), layer.kernel, bias)
+            y = _convolve(x[index : index + 1], weight, layer.kernel, bias)
             y = y.contiguous(memory_format=torch.channels_last)
             drawn.append(_finish(y, _noise_of(layer, index), layer.clamp))
         y = drawn[0] if len(drawn) == 1 else torch.cat(drawn)

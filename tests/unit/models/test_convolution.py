@@ -1,7 +1,9 @@
 """The fast 3x3 convolution against the sum over taps that it stands for."""
 
 import gc
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 
 from stylealign.models import convolution, minimal_filtering
 from stylealign.models.constants import KeptConstants
-from stylealign.models.convolution import conv3x3, convolve
+from stylealign.models.convolution import conv3x3, convolve, upconv3x3
 
 
 def wide_layer(rng, size=32, channels=128):
@@ -111,13 +113,56 @@ def test_kept_kernels_change_no_number(rng):
         return y, *torch.autograd.grad(y.tanh().sum(), x)
 
     expected, kept = drawn(), KeptConstants()
-    with kept:
+    with kept.at_hand():
         first = drawn()
-    with kept:
+    with kept.at_hand():
         again = drawn()
 
     for ours in (first, again):
         assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+@pytest.mark.parametrize("channels", [8, 128])
+@pytest.mark.parametrize("layer", [conv3x3, upconv3x3])
+def test_kernels_are_kept_as_they_are_read_and_do_the_same(layer, channels, dtype, tolerance, rng):
+    x, weight = wide_layer(rng, 8, channels)
+    weight = torch.nn.Parameter(weight, requires_grad=False)
+    x, kept = x.to(dtype).requires_grad_(), KeptConstants()
+
+    def drawn(x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = layer(x, weight)
+        return y, *torch.autograd.grad(y.double().tanh().sum(), x)
+
+    expected = drawn(x.detach().double().requires_grad_(), weight.double())
+    with kept.at_hand():
+        first = drawn(x, weight)
+        weight.mul_(2)  # forbidden for constants: it shows what is kept
+        again = drawn(x, weight)
+
+    is_read_as_it_lies = dtype == weight.dtype and layer is conv3x3
+    for ours, next_time, exact in zip(first, again, expected, strict=True):
+        assert (ours - exact).norm() < tolerance * exact.norm()
+        assert torch.equal(ours, next_time) != is_read_as_it_lies
+
+
+def test_what_is_kept_serves_several_threads_at_once(rng):
+    x, weight = wide_layer(rng)
+    weight, kept = torch.nn.Parameter(weight, requires_grad=False), KeptConstants()
+    expected = conv3x3(x, weight)
+    inside, leave = threading.Barrier(2), threading.Barrier(2)
+
+    def draw() -> torch.Tensor:
+        with kept.at_hand():
+            inside.wait(timeout=30)
+            y = conv3x3(x, weight)
+            leave.wait(timeout=30)
+        return y
+
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.submit(draw) for _ in range(2)]
+
+    assert all(torch.equal(result.result(), expected) for result in results)
 
 
 @pytest.mark.parametrize("kind", ["constant", "trained", "no parameter"])
@@ -126,7 +171,7 @@ def test_kernels_are_kept_of_constant_parameters_alone(kind, rng):
     if kind != "no parameter":
         weight = torch.nn.Parameter(weight, requires_grad=kind == "trained")
 
-    with torch.no_grad(), KeptConstants():
+    with torch.no_grad(), KeptConstants().at_hand():
         before = conv3x3(x, weight)
         weight.mul_(2)  # forbidden for constants: it shows what is kept
         after = conv3x3(x, weight)
@@ -138,7 +183,7 @@ def test_what_was_kept_for_inference_serves_a_gradient(rng):
     x, weight = wide_layer(rng)
     weight = torch.nn.Parameter(weight, requires_grad=False)
 
-    with KeptConstants():
+    with KeptConstants().at_hand():
         with torch.inference_mode():
             conv3x3(x, weight)
         x = x.requires_grad_()
@@ -158,7 +203,7 @@ def test_what_was_kept_goes_with_the_backward_pass_where_nobody_keeps_it_longer(
     monkeypatch.setattr(minimal_filtering, "_transformed", transformed)
     x, weight = wide_layer(rng)
     weight = torch.nn.Parameter(weight, requires_grad=False)
-    with KeptConstants():
+    with KeptConstants().at_hand():
         y = conv3x3(x.requires_grad_(), weight)
     y.sum().backward()
     gc.collect()
@@ -185,7 +230,7 @@ def test_what_was_kept_serves_a_backward_pass_outside(rng):
     x = x.requires_grad_()
     expected = torch.autograd.grad(conv3x3(x, weight).sum(), x)[0]
 
-    with KeptConstants():
+    with KeptConstants().at_hand():
         y = conv3x3(x, weight)
 
     assert torch.equal(torch.autograd.grad(y.sum(), x)[0], expected)
