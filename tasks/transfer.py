@@ -243,11 +243,13 @@ def write_set(
 ) -> Manifest:
     """Write the labelled child set in shards.
 
-    Confidence is a property of the whole set, so other rows or params renew all shards.
+    Confidence is a property of the whole set, and of all that it is judged by. So other figures of
+    any row renew all shards.
     """
     made_by = fingerprint(
         engine=ENGINE_VERSION,
         data=moved.content_hash,
+        rows=rows.to_json(orient="split", double_precision=15),
         params=params.model_dump(mode="json", exclude={"shard_size", "batch_size"}),
     )
     plan = plan_shards(
