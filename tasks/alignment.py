@@ -11,6 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stylealign.alignment import (
+    LabelReader,
     fit_direction,
     list_groups,
     measure_agreement,
@@ -21,13 +22,13 @@ from stylealign.alignment import (
 )
 from stylealign.data.choosing import choose_ids
 from stylealign.data.dataset import open_dataset
+from stylealign.errors import DataError
 from stylealign.images import PixelBatch
 from stylealign.metrics.cached_features import cached_features
 from stylealign.metrics.distances import frechet_of_moments
 from stylealign.metrics.features import Extractor, iterate_features
 from stylealign.metrics.moments import Moments
 from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
-from stylealign.metrics.readers import Reader
 from stylealign.models import Model
 from stylealign.params import AnalyzeParams, EvaluateParams
 from stylealign.tensors import to_float
@@ -71,9 +72,15 @@ def compare_drawings(
     return {"equal_z": {name: asdict(one) for name, one in agreement.items()}, "directions": slopes}
 
 
-def ceiling(reader: Reader, folder: Path, params: AnalyzeParams) -> dict[str, float]:
+def ceiling(reader: LabelReader, folder: Path, params: AnalyzeParams) -> dict[str, float]:
     """How far a reader can be believed, on images that it was not fitted on."""
     known = labelled_images(folder, params.labels, "val")
+    silent = [name for name in params.labels if not known.labels[name].notna().to_numpy().any()]
+    if silent:
+        raise DataError(
+            f"{str(folder)!r} has no value of {silent[0]!r} in its split 'val', which its reader "
+            "is held against: give prepare a larger share of it, or take the label out of analyze"
+        )
     schema = choose_schema(open_dataset(folder), params.labels)
     return measure_ceiling(reader, known.images, known.labels, schema)
 
@@ -81,11 +88,15 @@ def ceiling(reader: Reader, folder: Path, params: AnalyzeParams) -> dict[str, fl
 def compare_slopes(
     params: AnalyzeParams,
     networks: tuple[Any, Any],
-    readers: tuple[Reader, Reader],
+    readers: tuple[LabelReader, LabelReader],
     codes: Path,
     images: Path,
 ) -> dict[str, dict[str, float]]:
-    """How an attribute answers to its direction in both models; numbers only."""
+    """How an attribute answers to its direction in both models; numbers only.
+
+    Images without the label do not count; nor does a label of under `MIN_DIRECTION_ROWS` images,
+    or of one value.
+    """
     rows = labelled_codes(codes, images)
     generator = networks[0].generator
     with torch.no_grad():
@@ -96,11 +107,15 @@ def compare_slopes(
     schema = choose_schema(open_dataset(images), params.labels)
     slopes: dict[str, dict[str, float]] = {}
     for name, spec in schema.items():
-        values = rows[f"label.{name}"].to_numpy()
-        if spec.type != "continuous" or len(values) < MIN_DIRECTION_ROWS:
+        if spec.type != "continuous":
             continue
-        direction = fit_direction(w_plus, values.astype(np.float64))
-        distance = params.direction_distance * float(np.std(values.astype(np.float64)))
+        labels = rows[f"label.{name}"].to_numpy(np.float64)
+        known = np.flatnonzero(np.isfinite(labels))
+        values = labels[known]
+        if len(values) < MIN_DIRECTION_ROWS or np.ptp(values) == 0:
+            continue
+        direction = fit_direction(w_plus[known], values)
+        distance = params.direction_distance * float(np.std(values))
         slopes[name] = {
             f"{side}_slope": measure_slope(
                 direction, network, read_column(reader, name), z,
@@ -111,7 +126,7 @@ def compare_slopes(
     return slopes
 
 
-def read_column(reader: Reader, name: str) -> Any:  # noqa: ANN401  a function of images
+def read_column(reader: LabelReader, name: str) -> Any:  # noqa: ANN401  a function of images
     """A reader's answers for one label, as numbers."""
 
     def read(images: PixelBatch) -> np.ndarray:
