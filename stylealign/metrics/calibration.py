@@ -24,16 +24,19 @@ class Reliability(NamedTuple):
 def reliability(confidence: Confidence, is_correct: Correct, *, num_bins: int = 15) -> Reliability:
     """Compare mean confidence and accuracy in bins of equal mass.
 
-    Bins hold equally many predictions, up to one, so that none is empty or decided by a few.
+    Bins hold equally many predictions, up to one, so that none is empty or decided by a few. Equal
+    confidences make one claim: where a bin's edge divides them, each side has their mean accuracy,
+    so the order of rows decides nothing.
 
     Raises: DataError if there is no prediction, or a confidence lies outside [0, 1].
     """
     _check(confidence, is_correct)
     order = np.argsort(confidence, kind="stable")
     bins = np.array_split(order, min(num_bins, len(order)))
+    accuracy = pd.Series(is_correct.astype(np.float64)).groupby(confidence).transform("mean")
     return Reliability(
         confidence=np.array([confidence[rows].mean() for rows in bins]),
-        accuracy=np.array([is_correct[rows].mean() for rows in bins]),
+        accuracy=np.array([accuracy[rows].mean() for rows in bins]),
         num_rows=np.array([len(rows) for rows in bins]),
     )
 

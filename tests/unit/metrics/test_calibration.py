@@ -52,6 +52,17 @@ def test_bins_hold_equally_many_and_average_back_to_the_whole(stated):
     assert mean == pytest.approx(is_correct[:-1].mean())
 
 
+def test_the_order_of_rows_decides_nothing_where_confidences_are_equal():
+    is_correct, claims = np.arange(100) % 40 < 25, np.repeat([0.2, 0.6], [40, 60])
+    order = np.random.default_rng(0).permutation(100)
+
+    by_name, shuffled = (reliability(claims[o], is_correct[o]) for o in (np.arange(100), order))
+
+    np.testing.assert_allclose(shuffled.accuracy, by_name.accuracy)
+    sorted_rows = np.arange(100) < 60
+    assert expected_calibration_error(np.full(100, 0.5), sorted_rows) == pytest.approx(0.1)
+
+
 def test_one_bin_compares_the_means():
     confidence, is_correct = np.array([0.9, 0.7]), np.array([True, False])
 
