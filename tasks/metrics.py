@@ -1,5 +1,6 @@
 """Tasks of stage `evaluate`: how good a child's images are, and how much of the gap is closed."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from stylealign.metrics.gap import measure_gap
 from stylealign.metrics.quality import judge_child
 from stylealign.models import Model
 from stylealign.params import EvaluateParams, QualityParams
+from stylealign.transfer import LabelTransfer
 from tasks.devices import compute
 from tasks.extractors import choose_look, open_extractor
 from tasks.inversion import open_model
@@ -33,7 +35,7 @@ from tasks.progress import progress
 from tasks.readers import labelled_images
 from tasks.real_images import read_latent
 from tasks.samples import iterate_samples
-from tasks.verdicts import describe_unmeasured, read_verdicts, state
+from tasks.verdicts import ONE_VALUE, describe_unmeasured, read_verdicts, state
 
 
 @task(cache_policy=NO_CACHE)
@@ -139,7 +141,18 @@ def score_labels(
         )
     verdicts = read_verdicts(places.transferred)
     unmeasured = describe_unmeasured(verdicts, open_dataset(prepared / sets.test).schema)
-    return unmeasured | {name: {**gap, **state(verdicts[name])} for name, gap in gaps.items()}
+    return unmeasured | with_verdicts(gaps, verdicts, params.labels)
+
+
+def with_verdicts(
+    gaps: Mapping[str, Mapping[str, object]],
+    verdicts: Mapping[str, LabelTransfer],
+    labels: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """Every label that was asked for with its verdict; those without a score say why."""
+    silent = {name: verdicts[name] for name in labels if name not in gaps}
+    measured = {name: {**gap, **state(verdicts[name])} for name, gap in gaps.items()}
+    return describe_unmeasured(silent, (), reason=ONE_VALUE) | measured
 
 
 def accepted_only(transferred: Path, params: EvaluateParams) -> LabelledImages | None:

@@ -15,6 +15,8 @@ NOT_MEASURED: Final = (
     "gap_closed", "low", "high", "gain", "gain_low", "gain_high",
     "source_only", "transfer", "oracle",
 )  # fmt: skip
+NO_SUCH_LABEL: Final = "real images of the child have no such label"
+ONE_VALUE: Final = "the real test images of the child do not differ in this label"
 
 
 def write_verdicts(verdicts: Mapping[str, LabelTransfer], folder: Path) -> None:
@@ -47,13 +49,15 @@ def kept_shares(folder: Path) -> dict[str, float]:
 
 
 def describe_unmeasured(
-    verdicts: Mapping[str, LabelTransfer], measurable: Iterable[str]
+    verdicts: Mapping[str, LabelTransfer],
+    measurable: Iterable[str],
+    *,
+    reason: str = NO_SUCH_LABEL,
 ) -> dict[str, dict[str, Any]]:
-    """Entries for transferred labels that no real child image has: a verdict and no figures.
+    """Entries for transferred labels that no real child image tells of: a verdict and no figures.
 
     A label that is not transferable either is marked as a negative control.
     """
-    reason = "real images of the child have no such label"
     return {
         name: dict.fromkeys(NOT_MEASURED)
         | state(verdict)
