@@ -82,7 +82,10 @@ def pearson(first: Values, second: Values) -> float:
 
     Raises: DataError if the two differ in length or are empty.
     """
-    columns = [values - values.mean() for values in _check_numbers(first, second)]
+    numbers = _check_numbers(first, second)
+    if min(map(np.ptp, numbers)) == 0:
+        return 0.0  # its mean may be off by a rounding, which two constants would share
+    columns = [values - values.mean() for values in numbers]
     norm = np.linalg.norm(columns[0]) * np.linalg.norm(columns[1])
     return float(np.clip(columns[0] @ columns[1] / norm, -1.0, 1.0)) if norm > 0 else 0.0
 

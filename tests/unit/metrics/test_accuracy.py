@@ -94,6 +94,12 @@ def test_a_correlation_with_a_constant_is_zero(numbers):
     assert spearman(numbers[0], constant) == 0.0
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3])
+@pytest.mark.parametrize("num", [3, 7, 10, 100, 2000])
+def test_two_constants_do_not_correlate_whatever_their_mean_rounds_to(num, value):
+    assert pearson(np.full(num, value), np.full(num, value)) == 0.0
+
+
 def test_a_table_is_scored_label_by_label_and_missing_truths_do_not_count(classes, numbers):
     truth = pd.DataFrame({"animal": classes[0][:150].astype(object), "age": numbers[0]})
     predicted = pd.DataFrame({"animal": classes[1][:150].astype(object), "age": numbers[1]})
