@@ -74,6 +74,8 @@ def bootstrap(
     lengths = {len(column) for column in columns}
     if len(lengths) != 1 or 0 in lengths:
         raise DataError(f"columns have {sorted(lengths)!r} values, expected equal and at least 1")
-    rows = rng.integers(0, len(columns[0]), (num_resamples, len(columns[0])))
-    values = [statistic(*(column[picks] for column in columns)) for picks in rows]
-    return interval(np.array(values, dtype=np.float64))
+    values = np.empty(num_resamples)
+    for number in range(num_resamples):
+        picks = rng.integers(0, len(columns[0]), len(columns[0]))
+        values[number] = statistic(*(column[picks] for column in columns))
+    return interval(values)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.metrics.bootstrap import bootstrap
 from stylealign.transfer.calibration import Calibration
 from stylealign.transfer.evidence import (
-    agreement,
+    agreement_of_numbers,
+    as_numbers,
     chance_of,
     column_of,
     is_missing,
@@ -114,13 +116,11 @@ def judge_label(
     *, rng: np.random.Generator, min_kept: float, num_bootstrap: int,
 ) -> LabelTransfer:  # fmt: skip
     """Compare the agreement through the child with that of the parent's own cycle, the ceiling."""
-    known = np.flatnonzero(~is_missing(given))
-    value = agreement(given, read, spec)
-
-    def resampled(rows: np.ndarray) -> float:
-        return agreement(given.iloc[rows], read.iloc[rows], spec)
-
-    low, high = bootstrap(resampled, known, num_resamples=num_bootstrap, rng=rng)
+    known = ~is_missing(given)
+    first, second = (as_numbers(column, spec)[known] for column in (given, read))
+    value = agreement_of_numbers(first, second, spec)
+    agreement = partial(agreement_of_numbers, spec=spec)
+    low, high = bootstrap(agreement, first, second, num_resamples=num_bootstrap, rng=rng)
     kept = float(np.clip(value / ceiling, 0, 1)) if ceiling > 0 else 0.0
     is_kept = ceiling > 0 and low / ceiling >= min_kept
     reason = "" if is_kept else (

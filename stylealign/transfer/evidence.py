@@ -77,7 +77,13 @@ def agreement(given: pd.Series, read: pd.Series, spec: LabelSpec) -> float:
     Cohen's kappa of classes, and its mean over the values of a multi-label; Pearson's
     correlation of numbers and of levels.
     """
-    first, second = as_numbers(given, spec), as_numbers(read, spec)
+    return agreement_of_numbers(as_numbers(given, spec), as_numbers(read, spec), spec)
+
+
+def agreement_of_numbers(
+    first: Float[np.ndarray, "N K"], second: Float[np.ndarray, "N K"], spec: LabelSpec
+) -> float:
+    """The same of two columns that are numbers already, as `as_numbers` makes them."""
     known = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
     measure = pearson if spec.type in ("continuous", "ordinal") else cohen_kappa
     columns = zip(first[known].T, second[known].T, strict=True)
