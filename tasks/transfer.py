@@ -19,6 +19,7 @@ from stylealign.inversion import Encoder, load_encoder
 from stylealign.metrics.readers import Reader, load_reader
 from stylealign.models import Model
 from stylealign.params import InvertParams, TransferParams
+from stylealign.portions import Portions
 from stylealign.tensors import to_uint8
 from stylealign.transfer import (
     Calibration,
@@ -224,8 +225,12 @@ def calibrate(
 def redraw(rows: pd.DataFrame, parent: Model, batch_size: int) -> PixelBatch:
     """The inverted images as the parent itself draws their codes."""
     device = str(parent.generator.w_avg.device)
-    latents = as_latents(rows, parent.config, device)
-    return to_uint8(translate(latents, parent, batch_size=batch_size))
+
+    def draw(part: slice) -> PixelBatch:
+        latents = as_latents(rows.iloc[part, :], parent.config, device)
+        return to_uint8(translate(latents, parent, batch_size=batch_size))
+
+    return np.concatenate(Portions(batch_size).map(len(rows), draw))
 
 
 def parent_encoder(places: ChildPlaces, parent: Model) -> Encoder:

@@ -9,9 +9,9 @@ import torch
 
 from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.errors import DataError, LineageError
-from stylealign.inversion import fit_encoder
+from stylealign.inversion import Encoder, fit_encoder
 from stylealign.metrics.calibration import expected_calibration_error
-from stylealign.models import Model, ModelConfig
+from stylealign.models import Latents, Model, ModelConfig
 from stylealign.tensors import to_uint8
 from stylealign.transfer import (
     build_table,
@@ -418,6 +418,25 @@ def test_the_cycle_of_an_image_does_not_depend_on_the_others(parent, child, enco
     np.testing.assert_allclose(
         alone.readings["brightness"], together.readings["brightness"][2:3], atol=0.5
     )
+
+
+def test_images_are_led_back_a_portion_at_a_time(parent, child, encoder, monkeypatch):
+    num_at_once, predict = list[int](), Encoder.predict
+
+    def count(self: Encoder, images: torch.Tensor) -> Latents:
+        num_at_once.append(len(images))
+        return predict(self, images)
+
+    monkeypatch.setattr(Encoder, "predict", count)
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
+
+    cycle = read_cycle(
+        images, child, parent, encoder, BrightnessReader(),
+        seeds=range(5), num_steps=1, batch_size=2,
+    )  # fmt: skip
+
+    assert num_at_once == [2, 2, 1]
+    assert len(cycle.readings) == len(cycle.psnr) == 5
 
 
 def test_a_cycle_through_a_stranger_is_refused(child, encoder):
