@@ -1,6 +1,6 @@
 """Tasks of stage `transfer`: translated images become a labelled set that says what to trust."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.folders import finish_folder
 from stylealign.data.manifest import Manifest
 from stylealign.data.shards import fingerprint, plan_shards, write_shard
-from stylealign.data.tables import image_table
+from stylealign.data.tables import LABEL_PREFIX, image_table
+from stylealign.errors import DataError
 from stylealign.images import PixelBatch, encode_png
 from stylealign.inversion import Encoder, load_encoder
 from stylealign.metrics.readers import Reader, load_reader
@@ -37,11 +38,13 @@ from stylealign.transfer import (
     read_with,
     score_confidence,
 )
+from stylealign.transfer.calibration import MIN_ROWS
+from stylealign.transfer.evidence import require_transferable
 from stylealign.translation import translate
 from tasks.devices import compute
 from tasks.inversion import open_model, row_seed, train_encoder
 from tasks.layout import ChildPlaces
-from tasks.lessons import choose_schema
+from tasks.lessons import FITTED, choose_schema
 from tasks.readers import train_reader
 from tasks.samples import draw_samples
 from tasks.translation import as_latents, labelled_codes
@@ -60,6 +63,8 @@ def fit_instruments(
     num_threads: int,
 ) -> None:
     """What confidence is measured with: the parent domain's reader and the child's encoder."""
+    require_transferable(choose_schema(open_dataset(places.images), params.labels))
+    require_hold_outs(labelled_codes(places.codes, places.images), params.labels)
     with compute(num_threads):
         train_reader(
             places.images,
@@ -72,6 +77,22 @@ def fit_instruments(
         for whose, folder in missing_encoders(places).items():
             network = open_model(places.models[whose == "child"], device)
             train_encoder(network, settings, f"encoder of the {whose}").save(folder)
+
+
+def require_hold_outs(rows: pd.DataFrame, labels: Sequence[str]) -> None:
+    """Refuse inverted images among which there are too few hold-outs to calibrate on.
+
+    Raises: DataError that says how many there are of which label.
+    """
+    held_out = rows.loc[rows["split"] != FITTED]
+    for name in labels:
+        num = held_out[f"{LABEL_PREFIX}{name}"].notna().to_numpy().sum().item()
+        if num < MIN_ROWS:
+            raise DataError(
+                f"{num} inverted images outside of split {FITTED!r} have label {name!r}, expected "
+                f"at least {MIN_ROWS} to calibrate its confidence on: add 'val' or 'test' to "
+                "invert.splits, raise invert.max_images, or give prepare larger shares of them"
+            )
 
 
 def missing_encoders(places: ChildPlaces) -> dict[str, Path]:
@@ -203,7 +224,7 @@ def calibrate(
 ) -> Calibration:
     """How often a label is right at each strength of evidence, learned on parent hold-outs."""
     rows = labelled_codes(places.codes, places.images)
-    held_out = rows.loc[rows["split"] != "train"]
+    held_out = rows.loc[rows["split"] != FITTED]
     ids = choose_ids(held_out["id"].tolist(), params.num_calibration, params.seed)
     held_out = held_out.loc[held_out["id"].isin(ids)]
     drawn = redraw(held_out, parent, params.batch_size)
