@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from stylealign.data.encoding import MISSING_CLASS, encode_labels
 from stylealign.data.labels import LabelSchema, LabelSpec
@@ -140,6 +140,11 @@ class LabelScorer:
         """Whether at least two different true values are there, in every column of the label."""
         columns = zip(self._truth.T, self._is_known.T, strict=True)
         return all(len(np.unique(column[known])) > 1 for column, known in columns)
+
+    @property
+    def is_known(self) -> Bool[np.ndarray, " N"]:
+        """Images with a true value, of those that the schema names."""
+        return np.asarray(self._is_known.all(axis=1))
 
     def scores(
         self, predicted: pd.DataFrame, counts: Float[np.ndarray, "B N"] | None = None

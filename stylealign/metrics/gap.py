@@ -246,7 +246,7 @@ class _Comparison:
         if self._spec.type == "multilabel":
             return {}
         measures = CLASS_MEASURES if self._spec.type == "class" else NUMBER_MEASURES
-        known = self._truth[self._name].notna().to_numpy()
+        known = self._scorer.is_known
         truth = self._values(self._truth)[known]
         read = {name: [self._values(t)[known] for t in a.tables] for name, a in arms.items()}
         return {

@@ -159,6 +159,28 @@ def test_errors_of_levels_are_counted_in_levels():
     assert beside["spearman"]["oracle"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("label_type", ["class", "ordinal"])
+def test_true_values_that_the_schema_does_not_name_count_nowhere(label_type):
+    sizes = pd.DataFrame({"size": ["small", "large", "large", "small"] * 5}, dtype=object)
+    stranger = pd.DataFrame({"size": ["huge"] * 4}, dtype=object)
+    schema = {"size": LabelSpec(type=label_type, values=("small", "large"))}
+    wrong = sizes.replace({"size": {"small": "large"}})
+
+    def compared(more: pd.DataFrame) -> dict[str, Any]:
+        source, oracle = (pd.concat([arm, sizes.head(len(more))]) for arm in (wrong, sizes))
+        gaps = compare_arms(
+            pd.concat([sizes, more], ignore_index=True), schema, oracle=[oracle],
+            source_variants={"plain": [source]}, routes={"data": [oracle]},
+            num_resamples=10, rng=np.random.default_rng(0),
+        )  # fmt: skip
+        return dict(gaps["size"])
+
+    known, mixed = compared(stranger.head(0)), compared(stranger)
+
+    assert mixed["beside"] == known["beside"]
+    assert mixed["source_only"] == known["source_only"]
+
+
 @pytest.mark.parametrize(("num_other", "is_bounded"), [(3, False), (9, True)])
 def test_a_label_that_hardly_varies_has_an_interval_as_soon_as_resamples_do(num_other, is_bounded):
     values = np.zeros(NUM_TEST)
