@@ -17,6 +17,7 @@ from stylealign.transfer import lead_back, measure_rightness
 from tasks.devices import compute
 from tasks.inversion import open_model, row_seed
 from tasks.layout import ChildPlaces
+from tasks.lessons import choose_schema
 from tasks.readers import train_reader
 from tasks.verdicts import read_calibration
 
@@ -58,12 +59,16 @@ def fit_judge(params: EvaluateParams, sets: ChildSetsParams, prepared: Path) -> 
 
 
 def judge_rows(reader: Reader, transferred: Path) -> dict[str, CalibrationFigures]:
-    """Calibration of every label that the reader knows, over all rows, accepted or not."""
+    """Calibration of every label that the reader knows, over all rows, accepted or not.
+
+    What is right is what the transferred set says is, by its own tolerances.
+    """
     moved = open_dataset(transferred)
     given, table = moved.labels().reset_index(drop=True), moved.table()
-    rightness = measure_rightness(given, reader.predict(moved.images()), reader.schema)
+    schema = choose_schema(moved, list(reader.schema))
+    rightness = measure_rightness(given, reader.predict(moved.images()), schema)
     figures: dict[str, CalibrationFigures] = {}
-    for name in reader.schema:
+    for name in schema:
         stated = table[f"confidence.{name}"].to_numpy(np.float64)
         known = np.isfinite(stated)
         if known.any():

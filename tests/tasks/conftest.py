@@ -10,6 +10,7 @@ from stylealign.checkpoints import load_model, save_model
 from stylealign.data.procedural import draw_attributes, render
 from stylealign.images import encode_png
 from stylealign.models import Model, ModelConfig
+from stylealign.params import TransferParams
 
 NUM_IMAGES = 5
 WIDTHS = {4: 8, 8: 8, 16: 8}
@@ -61,3 +62,13 @@ def no_progress():
             """Move nothing."""
 
     return lambda *_, **__: nullcontext(Bar())
+
+
+@pytest.fixture(scope="session")
+def transfer_params() -> TransferParams:
+    """A transfer of yaw in shards of five rows."""
+    return TransferParams(
+        labels=("yaw",), carry="given", min_reconstruction=10.0, min_confidence=0.5, reader_steps=2,
+        encoder_kimg=0.1, cycle_steps=1, num_calibration=50, num_witnesses=50, batch_size=4,
+        shard_size=5, seed=0,
+    )  # fmt: skip

@@ -1,7 +1,12 @@
-"""No label is lost on the way into the figures of an evaluation."""
+"""What labels have figures in an evaluation, and by which rules."""
 
+from stylealign.data.dataset import open_dataset
+from stylealign.data.labels import LabelSpec
+from stylealign.metrics.readers import fit_reader
 from stylealign.transfer import LabelTransfer
 from tasks.metrics import with_verdicts
+from tasks.real_images import judge_rows
+from tasks.transfer import write_set
 
 CARRIED = LabelTransfer(agreement=0.9, low=0.8, high=1.0, kept=1.0, transferable=True, reason="")
 
@@ -18,3 +23,19 @@ def test_a_label_that_the_test_images_cannot_score_keeps_its_verdict_and_says_wh
     assert labels["worn"]["transferable"]
     assert labels["worn"]["gain"] is None
     assert "do not differ in this label" in labels["worn"]["reason"]
+
+
+def test_rows_are_judged_by_the_tolerance_that_their_confidence_was_stated_for(
+    prepare_cats, tmp_path, transfer_params
+):
+    moved = open_dataset(prepare_cats(tmp_path / "cats", 24))
+    rows = moved.table()[["id", "split", "label.yaw"]].assign(**{"confidence.yaw": 0.5})
+    write_set(moved, rows, {}, transfer_params, tmp_path / "moved")
+    schema = {"yaw": LabelSpec(type="continuous", unit="degree")}  # as the child's own labels say
+    labels = moved.labels().reset_index(drop=True)
+    reader = fit_reader(moved.images(), labels, schema, seed=0, num_steps=2)
+
+    figures = judge_rows(reader, tmp_path / "moved")
+
+    error = (reader.predict(moved.images())["yaw"] - labels["yaw"]).abs()
+    assert figures["yaw"].accuracy == (error <= 5).mean()
