@@ -75,7 +75,7 @@ class DataCoverage:
         self.real = self.read(sides(dataset, unseen, mirror=training.recipe.mirror))
         truth = dataset.labels("train").loc[unseen, list(known)]
         self.scores = score_labels(truth, self.real.head(len(unseen)), known)
-        self.schema = choose_readable(self.scores, known)
+        self.schema = choose_readable(self.scores, known, truth)
 
     def read(self, batches: Iterable[PixelBatch]) -> pd.DataFrame:
         """What the reader sees in images that stream by, one row each."""

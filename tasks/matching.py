@@ -84,8 +84,9 @@ def choose(
     if not (labelled / MANIFEST_FILE).exists():
         message = f"{labelled.name} with the labels for match is not prepared yet"
         raise DataError(f"{message}; run `stylealign run prepare {labelled.name}` first")
-    reader = parent_reader(params, open_dataset(labelled), cache)
-    schema = choose_readable(reader.val_scores, reader.schema)
+    of_parent = open_dataset(labelled)
+    reader = parent_reader(params, of_parent, cache)
+    schema = choose_readable(reader.val_scores, reader.schema, of_parent.labels(FITTED))
     unread = [name for name in params.labels if name not in schema]
     if unread:
         warn(f"match leaves out {', '.join(unread)}: a reader hardly guesses it on {labelled.name}")

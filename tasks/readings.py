@@ -190,7 +190,7 @@ def read_domain(folder: Path, training: Training, params: AnalyzeParams, cache: 
     shown = sides(dataset, ids, mirror=training.recipe.mirror)
     unseen = pd.concat([reader.predict(batch) for batch in shown], ignore_index=True)
     truth = dataset.labels().loc[ids, list(schema)].reset_index(drop=True)
-    readable = choose_readable(score_labels(truth, unseen.head(len(ids)), schema), schema)
+    readable = choose_readable(score_labels(truth, unseen.head(len(ids)), schema), schema, truth)
     return ReadDomain(reader=reader, unseen=unseen, readable=readable)
 
 

@@ -64,18 +64,26 @@ def measure_coverage(sampled: pd.DataFrame, real: pd.DataFrame, schema: LabelSch
     return Coverage(spread, gaps)
 
 
-def choose_readable(scores: Mapping[str, float], schema: LabelSchema) -> LabelSchema:
-    """The labels of which a reader tells anything, by its scores on images it has not seen."""
+def choose_readable(
+    scores: Mapping[str, float], schema: LabelSchema, truth: pd.DataFrame
+) -> LabelSchema:
+    """The labels of which a reader tells anything, by its scores on images it has not seen.
+
+    `truth` holds true labels of them, or of images like them: who guesses a class has only those
+    to choose from that occur.
+    """
     return {
         name: spec
         for name, spec in schema.items()
-        if name in scores and _skill(scores[name], spec) >= MIN_SKILL
+        if name in scores and _skill(scores[name], truth, name, spec) >= MIN_SKILL
     }
 
 
-def _skill(score: float, spec: LabelSpec) -> float:
+def _skill(score: float, truth: pd.DataFrame, name: str, spec: LabelSpec) -> float:
     """How much of the way from a guess to perfection a score as of `score_labels` is."""
-    chance = {"class": 1 / max(len(spec.values), 1), "multilabel": 0.5}.get(spec.type, 0.0)
+    chance = 0.5 if spec.type == "multilabel" else 0.0
+    if spec.type == "class":
+        chance = 1 / np.count_nonzero(_shares(truth, name, spec))
     return (score - chance) / (1 - chance)
 
 

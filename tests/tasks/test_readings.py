@@ -305,7 +305,7 @@ def test_a_training_goes_on_where_no_label_can_be_read(begin, sets, monkeypatch)
 def test_a_label_that_one_reader_hardly_guesses_is_left_out_and_named(begin, sets, monkeypatch):
     asked: list[LabelSchema] = []
 
-    def only_yaw_of_people(_scores: object, schema: LabelSchema) -> LabelSchema:
+    def only_yaw_of_people(_scores: object, schema: LabelSchema, _truth: object) -> LabelSchema:
         asked.append(schema)  # people come first
         return {"yaw": schema["yaw"]} if len(asked) == 1 else schema
 

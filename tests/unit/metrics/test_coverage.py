@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from stylealign.data.labels import parse_schema
+from stylealign.metrics.accuracy import score_labels
 from stylealign.metrics.coverage import choose_readable, measure_coverage
 from stylealign.metrics.readers import fit_reader
 
@@ -88,8 +89,20 @@ def test_a_reader_tells_samples_of_half_the_spread_and_of_other_shares(schema, m
 
 
 def test_labels_that_a_reader_only_guesses_tell_nothing():
-    scores = {"yaw": 0.2, "glasses": 0.9}
+    scores, truth = {"yaw": 0.2, "glasses": 0.9}, table(1.0, 0.3)
 
-    assert list(choose_readable(scores, SCHEMA)) == ["glasses"]
-    assert list(choose_readable({"yaw": 0.6, "glasses": 0.6}, SCHEMA)) == ["yaw"]
-    assert choose_readable({}, SCHEMA) == {}
+    assert list(choose_readable(scores, SCHEMA, truth)) == ["glasses"]
+    assert list(choose_readable({"yaw": 0.6, "glasses": 0.6}, SCHEMA, truth)) == ["yaw"]
+    assert choose_readable({}, SCHEMA, truth) == {}
+
+
+def test_a_constant_tells_nothing_of_a_class_however_many_values_never_occur():
+    schema = parse_schema({"coat": {"type": "class", "values": [*"abcdefgh"]}})
+    truth = pd.DataFrame({"coat": [*"aab" * 20, None]})
+
+    guessed = score_labels(truth, truth.assign(coat="a"), schema)
+    read = score_labels(truth, truth.fillna("a"), schema)
+
+    assert (guessed, read) == ({"coat": 0.5}, {"coat": 1.0})
+    assert choose_readable(guessed, schema, truth) == {}
+    assert choose_readable(read, schema, truth) == schema
