@@ -143,11 +143,17 @@ def git_commit() -> str:
 
 
 def digest(path: Path) -> str:
-    """The md5 that DVC tracks a path by; for a path DVC does not know, a hash of its manifest."""
-    lock = Path("dvc.lock")
+    """The md5 that DVC tracks a path by; for a path DVC does not know, a hash of its manifest.
+
+    What the lock says of dependencies is of the last run, and a stage runs because they changed.
+    """
+    added, lock = path.with_name(f"{path.name}.dvc"), Path("dvc.lock")
+    if added.is_file():
+        (out,) = yaml.safe_load(added.read_text("utf-8"))["outs"]
+        return str(out["md5"])[:36]
     stages = yaml.safe_load(lock.read_text("utf-8")).get("stages", {}) if lock.exists() else {}
     for stage in stages.values():
-        for out in stage.get("outs", []) + stage.get("deps", []):
+        for out in stage.get("outs", []):
             if out["path"] == path.as_posix():
                 return str(out["md5"])[:36]
     for manifest in (path / "manifest.json", path / "config.json", path):

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from stylealign.data.dataset import open_dataset
+from tasks.records import digest
 
 from .conftest import (
     STAGES,
@@ -162,6 +163,26 @@ def test_inputs_are_recorded_with_the_hash_that_dvc_knows(finished):
     known = [digest for (digest,) in rows(finished, "mlflow.db", query) if digest in lock]
 
     assert len(known) == 1
+
+
+def test_a_stage_that_runs_because_its_input_changed_records_what_it_reads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    git(tmp_path, "init", "--quiet")
+    dvc(tmp_path, "init", "--quiet")
+    images = tmp_path / "data/raw"
+    images.mkdir(parents=True)
+    (images / "first.png").write_text("first")
+    stage = ("--name", "prepare", "--deps", "data/raw", "--outs", "out", "cp -r data/raw out")
+    dvc(tmp_path, "add", "data/raw")
+    dvc(tmp_path, "stage", "add", "--run", *stage)
+    before = digest(Path("data/raw"))
+    (images / "second.png").write_text("second")
+    dvc(tmp_path, "add", "data/raw")  # as `dvc repro` does before it runs the stage
+
+    added, made = digest(Path("data/raw")), digest(Path("out"))
+
+    assert added in (tmp_path / "data/raw.dvc").read_text()
+    assert added != before == made  # the stage has yet to run
 
 
 def test_added_images_invert_only_those(finished):
