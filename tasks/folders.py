@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from stylealign.checkpoints import load_model, require_related
 from stylealign.data.folders import GRID_FILE, TRANSLATIONS_FILE
+from stylealign.data.manifest import write_whole
 from stylealign.data.tables import LABEL_PREFIX
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch, encode_png, image_grid
@@ -108,8 +109,8 @@ def _read_record(path: Path, made_by: dict[str, Any]) -> dict[str, dict[str, Any
         )
     rows = [json.loads(line) for line in lines if line.endswith("}")]
     done = {row["id"]: row for row in rows if (path.parent / row["file"]).exists()}
-    whole = [json.dumps(row) + "\n" for row in (made_by, *done.values())]
-    path.write_text("".join(whole), "utf-8")
+    text = "".join(json.dumps(row) + "\n" for row in (made_by, *done.values()))
+    write_whole(path, lambda part: part.write_text(text, "utf-8"))
     return done
 
 
@@ -124,7 +125,7 @@ def _choose_files(ids: list[str]) -> dict[str, str]:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise DataError(f"id {name!r} would lead out of the folder: rename it")
     stems = [str(PurePosixPath(name).with_suffix("")) for name in ids]
-    counts = Counter([*stems, PurePosixPath(GRID_FILE).stem])
+    counts = Counter([*stems, *ids, PurePosixPath(GRID_FILE).stem])
     return {
         name: f"{stem if counts[stem] == 1 else name}.png"
         for name, stem in zip(ids, stems, strict=True)

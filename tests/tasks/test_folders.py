@@ -1,6 +1,8 @@
 """Any folder of images: translated by a pair of models, or read by a reader."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,20 @@ def test_a_killed_run_goes_on_where_it_was_with_the_same_images(images, models, 
         assert np.abs(drawn[0] - drawn[1]).max() <= 1  # another batch rounds otherwise
 
 
+def test_a_record_that_cannot_be_written_again_is_not_lost(images, models, tmp_path, monkeypatch):
+    translate(images, models, tmp_path / "out")
+
+    def fill(path: Path, text: str, *_arguments: str) -> None:
+        path.write_bytes(text.encode()[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full, pytest.raises(DataError, match="No space left"):
+        full.setattr(Path, "write_text", fill)
+        translate(images, models, tmp_path / "out")
+
+    assert translate(images, models, tmp_path / "out").num_kept == NUM_IMAGES
+
+
 def test_a_folder_made_with_other_settings_is_left_alone(images, models, tmp_path):
     translate(images, models, tmp_path / "out")
 
@@ -92,6 +108,16 @@ def test_images_of_one_stem_stay_apart(images, models, tmp_path):
 
     names = {path.name for path in (tmp_path / "out" / "inner").iterdir()}
     assert {"0.png.png", "0.bmp.png", "1.png"} <= names
+
+
+def test_no_two_images_are_drawn_into_one_file(images, models, tmp_path):
+    first = images / "inner" / "0.png"
+    for name in ("0.bmp", "0.png.bmp"):
+        (images / "inner" / name).write_bytes(first.read_bytes())
+
+    done = translate(images, models, tmp_path / "out")
+
+    assert len(list((tmp_path / "out" / "inner").iterdir())) == done.num_made == NUM_IMAGES + 2
 
 
 def test_a_folder_of_broken_images_says_what_is_wrong_with_the_first(models, tmp_path):
