@@ -57,6 +57,7 @@ def create_project(folder: Path, plan: ProjectPlan | None = None) -> None:
     if shutil.which("git") is None:
         raise StyleAlignError("git is not installed, and a project is a git repository: install it")
     require_new(folder)
+    require_outside(folder, plan.own)
     given = find_model(plan.parent) if plan.parent and not plan.is_trained else None
     params, console = starting_params(folder, plan, given), Console()
     try:
@@ -71,6 +72,18 @@ def create_project(folder: Path, plan: ProjectPlan | None = None) -> None:
         tracked.append(one.folder)
     start_history(folder, tracked)
     console.print(next_steps(folder, plan), highlight=False, soft_wrap=True, markup=False)
+
+
+def require_outside(folder: Path, own: OwnData) -> None:
+    """Refuse a project among the images that it would copy.
+
+    Raises: ParamsError that names both.
+    """
+    for one in own.sets:
+        if folder.resolve().is_relative_to(one.images):
+            raise ParamsError(
+                f"{str(folder)!r} lies inside the images {str(one.images)!r}: choose another folder"
+            )
 
 
 def starting_params(folder: Path, plan: ProjectPlan, given: Path | None) -> str:

@@ -85,12 +85,12 @@ def read_own_data(
         raise ParamsError("--labels describe --images: give both, or neither")
     if images is not None and not children:
         raise ParamsError("--images need at least one --child NAME=IMAGES to carry labels to")
-    parent = OwnSet(slug(images.stem), images.resolve(), _file(labels)) if images else None
+    images, labels = _place(images), _place(labels)
     own = OwnData(
-        parent,
-        dict(_child(text, "", "--child") for text in children),
-        dict(_child(text, "_oracle", "--oracle") for text in oracles),
-        dict(_child(text, "_test", "--test") for text in tests),
+        OwnSet(slug(images.stem), images, labels) if images else None,
+        _children(children, "", "--child"),
+        _children(oracles, "_oracle", "--oracle"),
+        _children(tests, "_test", "--test"),
     )
     names = [one.name for one in own.sets]
     repeated = next((name for name in names if names.count(name) > 1), None)
@@ -141,20 +141,25 @@ def slug(text: str) -> str:
     return name
 
 
-def _file(path: Path | None) -> Path | None:
+def _place(path: Path | None) -> Path | None:
     return path.resolve() if path else None
 
 
-def _child(text: str, suffix: str, option: str) -> tuple[str, OwnSet]:
-    """`NAME=IMAGES` or `NAME=IMAGES,LABELS`."""
-    name, separator, places = text.partition("=")
-    images, _, labels = places.partition(",")
-    if not separator or not images or (suffix and not labels):
-        wanted = "NAME=IMAGES,LABELS" if suffix else "NAME=IMAGES"
-        raise ParamsError(f"{option} reads {wanted}, got {text!r}")
-    child = slug(name)
-    table = Path(labels).resolve() if labels else None
-    return child, OwnSet(f"{child}{suffix}", Path(images).resolve(), table)
+def _children(texts: Sequence[str], suffix: str, option: str) -> dict[str, OwnSet]:
+    """`NAME=IMAGES`, or of a set with a suffix `NAME=IMAGES,LABELS`, by the child's name."""
+    sets: dict[str, OwnSet] = {}
+    for text in texts:
+        name, _, places = text.partition("=")
+        images, _, labels = places.partition(",") if suffix else (places, "", "")
+        if not images or (suffix and not labels):
+            wanted = "NAME=IMAGES,LABELS" if suffix else "NAME=IMAGES"
+            raise ParamsError(f"{option} reads {wanted}, got {text!r}")
+        child = slug(name)
+        if child in sets:
+            raise ParamsError(f"{option} names child {child!r} twice: call each otherwise")
+        table = Path(labels).resolve() if labels else None
+        sets[child] = OwnSet(f"{child}{suffix}", Path(images).resolve(), table)
+    return sets
 
 
 def _licences(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:

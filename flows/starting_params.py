@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from flows.own_data import UNKNOWN, OwnData, OwnSet, infer_parent, shared_labels, slug
@@ -27,8 +28,8 @@ def read_tree(path: Path) -> Tree:
     """
     try:
         tree: Any = YAML().load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise ParamsError(f"{str(path)!r} cannot be read: {error}") from None
+    except (OSError, UnicodeDecodeError, ValueError, YAMLError) as error:
+        raise ParamsError(f"{str(path)!r} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ParamsError(f"{str(path)!r} must hold sections of params.yaml")
     return tree
@@ -60,12 +61,16 @@ def fill_params(
     """
     tree["project"]["name"] = slug(name)
     tree["project"].insert(1, "version", version("stylealign"))
+    starter, drawn = read_tree(STARTER), tree["prepare"]["people"]
+    resolution = resolution or int((starter if own.children else drawn)["resolution"])
+    drawn["resolution"] = resolution
+    tree["train_parent"]["model"] = parent or TRAINED_PARENT
+    if parent is None:
+        fill_training(tree, starter, resolution)
     if not own.children:
         return
-    starter = read_tree(STARTER)
-    resolution = resolution or int(starter["resolution"])
     schema: Tree = label_schema("people")
-    sections: Tree = {"people": tree["prepare"]["people"]}
+    sections: Tree = {"people": drawn}
     if own.parent is not None:
         found = infer_parent(own)
         schema, sections = found.labels, {}
@@ -78,9 +83,6 @@ def fill_params(
     tree["prepare"] = sections
     domain = own.parent.name if own.parent else "people"
     tree["invert"]["dataset"] = tree["train_parent"]["dataset"] = domain
-    tree["train_parent"]["model"] = parent or TRAINED_PARENT
-    if parent is None:
-        fill_training(tree, starter, resolution)
     tree["transfer"]["labels"] = list(schema)
     for section in ("analyze", "evaluate"):
         tree[section]["labels"] = [label for label in schema if label in shared]

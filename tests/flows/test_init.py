@@ -13,14 +13,14 @@ import yaml
 from flows.init import ProjectPlan, create_project, starting_params
 from flows.own_data import OwnData, read_own_data
 from flows.run import require_version
-from flows.starting_params import merge
+from flows.starting_params import TRAINED_PARENT, merge
 from flows.starting_recipe import parent_block, recipe_block
 from stylealign.data.procedural import draw_attributes, render
 from stylealign.errors import DataError, ParamsError, StyleAlignError
 from stylealign.images import encode_png
 from stylealign.params import load_params
 
-from .conftest import dvc, git, stylealign, tiny_parent
+from .conftest import ROOT, dvc, git, stylealign, tiny_parent
 
 LABELS = ["yaw", "glasses"]
 
@@ -142,6 +142,28 @@ def test_a_given_parent_is_converted_and_watched_by_dvc(raw, tmp_path):
     assert "train_parent" not in yaml.safe_load((tmp_path / "own/dvc.yaml").read_text())["stages"]
 
 
+@pytest.mark.parametrize("children", [[], ["cats"]])
+@pytest.mark.parametrize(("parent", "place"), [("", "models/parent"), ("train", TRAINED_PARENT)])
+def test_a_parent_is_kept_where_the_labelled_images_are_the_demos(
+    raw, tmp_path, children, parent, place
+):
+    own = own_data(
+        raw, images=None, labels=None, licences=[], tests=[],
+        children=[f"{name}={raw / name}" for name in children],
+    )  # fmt: skip
+    given = None if parent else ROOT / "tests/reference/ada_r16_orig.pkl"
+
+    text = starting_params(
+        tmp_path, ProjectPlan(own, parent or str(given), 16 if parent else None), given
+    )
+
+    (tmp_path / "params.yaml").write_text(text)
+    params = load_params(tmp_path / "params.yaml")
+    assert params.train_parent.model == place
+    assert (params.train_parent.recipe is None) == (not parent)
+    assert {one.resolution for one in params.prepare.values()} == {16}
+
+
 def test_another_resolution_than_the_parents_is_refused_before_anything_is_made(raw, tmp_path):
     tiny_parent(tmp_path / "model")
     plan = ProjectPlan(own_data(raw), parent=str(tmp_path / "model"), resolution=64)
@@ -157,6 +179,14 @@ def test_an_overlay_goes_over_the_params_and_a_mistyped_key_is_named(raw, tmp_pa
     overlay.write_text("invert: {num_stpes: 3}")
 
     with pytest.raises(ParamsError, match=r"unknown key 'invert.num_stpes'"):
+        create_project(tmp_path / "own", ProjectPlan(own_data(raw), "", 32, overlay))
+
+
+def test_an_overlay_that_is_no_yaml_is_named(raw, tmp_path):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("invert: {num_steps: [3}")
+
+    with pytest.raises(ParamsError, match=r"overlay.yaml' cannot be read: while parsing"):
         create_project(tmp_path / "own", ProjectPlan(own_data(raw), "", 32, overlay))
 
 
@@ -190,6 +220,7 @@ def test_merging_replaces_leaves_and_keeps_the_rest():
         ({"images": None}, "--labels describe --images"),
         ({"tests": ["dogs=a,b"]}, "child 'dogs' needs its --child"),
         ({"tests": ["cats=a"]}, "--test reads NAME=IMAGES,LABELS"),
+        ({"children": ["cats=a", "Cats=b"]}, "--child names child 'cats' twice"),
         ({"licences": ["dogs=CC0"]}, "--licence names 'dogs'"),
     ],
 )
@@ -201,6 +232,23 @@ def test_options_that_contradict_each_other_are_named(raw, changes, said):
 def test_a_place_without_images_is_named(raw, tmp_path):
     with pytest.raises(DataError, match="holds no image"):
         own_data(raw, children=[f"cats={tmp_path}"])
+
+
+def test_images_whose_name_has_a_comma_are_found(raw, tmp_path):
+    (tmp_path / "cats, indoors").symlink_to(raw / "cats")
+
+    own = own_data(raw, children=[f"cats={tmp_path / 'cats, indoors'}"])
+
+    assert own.children["cats"].labels is None
+
+
+def test_a_project_among_the_images_that_it_would_copy_is_refused(raw):
+    place = raw / "faces" / "project"
+
+    with pytest.raises(ParamsError, match="lies inside the images"):
+        create_project(place, ProjectPlan(own_data(raw), resolution=32))
+
+    assert not place.exists()
 
 
 def test_test_labels_must_mean_what_the_parents_mean(raw, tmp_path):
