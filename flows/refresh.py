@@ -70,7 +70,8 @@ def list_stale(root: Path, params: RefreshParams) -> list[str]:
 
 def list_uncommitted(root: Path) -> list[str]:
     """Results that differ from the last commit, or are new."""
-    known = run_command(["git", "diff", "--name-only", "-z", "HEAD", "--", *RESULTS], root)
+    differing = ["git", "diff", "--name-only", "--relative", "-z", "HEAD", "--", *RESULTS]
+    known = run_command(differing, root)
     listed = ["git", "ls-files", "--others", "--exclude-standard", "-z", "--", *ADDED]
     return [name for name in (known + run_command(listed, root)).split("\0") if name]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.refresh import list_uncommitted
+from flows.refresh import keep_results, list_uncommitted
+from stylealign.params import RefreshParams
 
 from .conftest import git
 
@@ -39,3 +40,21 @@ def test_results_and_what_stands_for_data_are_kept_but_never_new_data(repository
     (repository / "metrics/invert.json").unlink()
 
     assert set(list_uncommitted(repository)) == changed | {"metrics/invert.json"}
+
+
+def test_a_project_in_a_folder_of_a_repository_keeps_its_own_results(repository):
+    project = repository / "project"
+    for name in ("dvc.lock", "data/raw/labels.csv"):
+        write(project, name, "old")
+    git(repository, "config", "user.name", "a")
+    git(repository, "config", "user.email", "a@localhost")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "a project")
+    for name in ("project/dvc.lock", "project/metrics/invert.json", "dvc.lock"):
+        write(repository, name, "new")
+
+    said = keep_results.fn(project, RefreshParams(commit=True, push=False))
+
+    assert said.startswith("committed ")
+    assert list_uncommitted(project) == []
+    assert list_uncommitted(repository) == ["dvc.lock"]
