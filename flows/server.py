@@ -55,7 +55,7 @@ def start_server(
         return os.environ["PREFECT_API_URL"]
     owner = owner or _owner()
     with _server_lock(root):
-        known = _read_record(root)
+        known = read_record(root)
         if known is not None and _serves(known):
             url = _join(root, known, owner, has_ui)
         else:
@@ -74,7 +74,7 @@ def wait_for_server(root: Path) -> None:
     url, log = os.environ["PREFECT_API_URL"], root / STATE / "server.log"
     deadline = time.monotonic() + START_TIMEOUT_SEC
     while not _is_healthy(url):
-        known = _read_record(root)
+        known = read_record(root)
         if known is None or known["url"] != url:
             raise StyleAlignError(
                 f"the Prefect server that PREFECT_API_URL names does not answer at {url}: "
@@ -131,7 +131,7 @@ def _server_lock(root: Path) -> FileLock:
     return FileLock(root / STATE / "server.lock")
 
 
-def _read_record(root: Path) -> dict[str, Any] | None:
+def read_record(root: Path) -> dict[str, Any] | None:
     """What is known of the newest server of the project, whether it still runs or not."""
     try:
         return json.loads((root / STATE / "server.json").read_text("utf-8"))
@@ -139,8 +139,11 @@ def _read_record(root: Path) -> dict[str, Any] | None:
         return None
 
 
-def _write_record(root: Path, record: dict[str, Any]) -> None:
-    (root / STATE / "server.json").write_text(json.dumps(record), "utf-8")
+def write_record(root: Path, record: dict[str, Any]) -> None:
+    """Write it at once: who waits for the server reads it without the lock."""
+    unfinished = root / STATE / "server.new"
+    unfinished.write_text(json.dumps(record), "utf-8")
+    unfinished.replace(root / STATE / "server.json")
 
 
 def _serves(record: dict[str, Any]) -> bool:
@@ -187,7 +190,7 @@ def _join(root: Path, record: dict[str, Any], owner: int, has_ui: bool) -> str:
         )
     if _identify(owner) not in record["owners"]:
         record["owners"].append(_identify(owner))
-        _write_record(root, record)
+        write_record(root, record)
     return record["url"]
 
 
@@ -207,7 +210,7 @@ def _start(root: Path, owner: int, port: int, has_ui: bool) -> str:
             start_new_session=True,
         )
     identities = {"server": _identify(server.pid), "owners": [_identify(owner)]}
-    _write_record(root, identities | {"url": url, "has_ui": has_ui})
+    write_record(root, identities | {"url": url, "has_ui": has_ui})
     return url
 
 
@@ -252,7 +255,7 @@ def serve_owners(root: Path, port: int) -> None:
 def _is_needed(root: Path) -> bool:
     """Whether an owner of this process still runs; if none does, nobody can join it any more."""
     with _server_lock(root):
-        record = _read_record(root)
+        record = read_record(root)
         if record is None or int(record["server"][0]) != os.getpid():
             return False
         return any(map(_runs, record["owners"]))

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import psutil
 
+from flows.project import STATE
+from flows.server import read_record, write_record
+
 from .conftest import COMMAND, environment, rows, run
 
 START = """
@@ -142,6 +145,25 @@ def test_a_server_that_nobody_needs_is_gone_before_the_next_one_starts(tmp_path)
     assert ended
     assert latter.pid != former.pid
     assert url.startswith("http://127.0.0.1:"), said
+
+
+def test_a_record_is_whole_whenever_it_is_read(tmp_path):
+    record = {"server": [1, 0.0], "owners": [[number, 0.0] for number in range(9)]}
+    (tmp_path / STATE).mkdir()
+    write_record(tmp_path, record)
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            write_record(tmp_path, record)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    read = [read_record(tmp_path) for _ in range(3000)]
+    done.set()
+    writer.join()
+
+    assert all(seen == record for seen in read)
 
 
 @contextmanager
