@@ -112,7 +112,7 @@ def check_stores(root: Path) -> Iterator[Finding]:
 def check_database(path: Path) -> Finding:
     """Whether an SQLite store is whole."""
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as store:
+        with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True) as store:
             answer = store.execute("pragma quick_check").fetchone()[0]
     except sqlite3.DatabaseError as error:
         answer = str(error)

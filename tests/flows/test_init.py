@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from flows.doctor import check_database
 from flows.init import ProjectPlan, create_project, starting_params
 from flows.own_data import OwnData, read_own_data
 from flows.run import require_version
@@ -122,6 +123,17 @@ def test_doctor_says_how_to_mend_a_parent_that_is_missing(made, tmp_path):
 
     assert examined.returncode == 2
     assert "put a checkpoint there" in " ".join(examined.stdout.split())
+
+
+def test_doctor_looks_at_the_store_itself_whatever_its_folder_is_called(tmp_path):
+    store = tmp_path / "50%20 #1?" / "mlflow.db"
+    store.parent.mkdir()
+    store.write_bytes(b"no database")
+
+    found = check_database(store)
+
+    assert not found.is_well
+    assert [path.name for path in tmp_path.rglob("*")] == ["50%20 #1?", "mlflow.db"]
 
 
 def test_a_licence_that_nobody_gave_is_flagged(made):
