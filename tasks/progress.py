@@ -93,7 +93,7 @@ def progress(description: str, total: float, *, unit: str) -> Generator[Bar]:
         yield bar
     if not sys.stderr.isatty():
         seconds = time.monotonic() - started
-        console.print(f"{description}: {bar.done:g} {unit} in {seconds:.1f} s")
+        console.print(f"{description}: {amount(bar.done)} {unit} in {seconds:.1f} s")
 
 
 def follow_futures(

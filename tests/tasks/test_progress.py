@@ -56,6 +56,15 @@ def test_without_a_terminal_lines_say_now_and_then_how_far_it_is(clock):
     ]
 
 
+def test_the_last_line_says_every_image_of_a_large_set(clock, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "create_progress_artifact", lambda *_, **__: UUID(int=0))
+
+    with progress.progress("invert", 1234567, unit="images") as bar:
+        bar.advance(1234567)
+
+    assert "invert: 1234567 images in" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(0.064, "0.064"), (12, "12"), (0, "0"), (1e7, "10000000")]
 )
