@@ -66,7 +66,10 @@ def _with_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str,
             raise ParamsError(f"an override reads section.key=value, got {override!r}")
         node: Any = tree
         for parent in parents:
-            node = node.get(parent) if isinstance(node, dict) else None
+            inner = node.get(parent) if isinstance(node, dict) else None
+            if isinstance(inner, dict):  # others may share it by an anchor
+                inner = node[parent] = dict(inner)
+            node = inner
         if not isinstance(node, dict):
             raise ParamsError(f"override {override!r}: no section {'.'.join(parents)!r}")
         try:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from stylealign.params.section import Count, LatentSpace, Name, Section, Seed, Share
+from stylealign.params.section import Count, LatentSpace, Name, Section, Seed, Share, Split
 from stylealign.recipe import Recipe
 
 
@@ -123,7 +123,7 @@ class InvertParams(Section):
     """Codes of the labelled parent images."""
 
     dataset: Name
-    splits: tuple[str, ...] = ("train", "val")
+    splits: tuple[Split, ...] = Field(default=("train", "val"), min_length=1)
     """Splits whose images are inverted; `test` stays unseen."""
     max_images: Count | None
     """Invert so many images of each split, by lot; None = all."""

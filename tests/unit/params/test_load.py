@@ -61,6 +61,8 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path):
         (("invert", "space"), "q", "invert.space: .*got 'q'"),
         (("prepare", "people", "resolution"), 48, "prepare.people: resolution must be a power"),
         (("prepare", "people", "split"), {"train": 1, "val": 1, "test": 0}, "add up to 1"),
+        (("invert", "splits"), ["train", "vall"], "invert.splits.1: .*got 'vall'"),
+        (("invert", "splits"), [], "invert.splits: .*at least 1 item"),
         (("invert", "dataset"), "dogs", "invert.dataset is 'dogs', but prepare has only"),
         (("quality", "max_fd_ratio"), float("nan"), "quality.max_fd_ratio"),
         (
@@ -113,6 +115,15 @@ def test_broken_yaml_is_one_sentence(tmp_path, text):
 
     with pytest.raises(ParamsError, match=r"params\.yaml"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_an_override_leaves_sections_alone_that_share_an_anchor():
+    before = load_params(DEMO)
+
+    after = load_params(DEMO, ["prepare.cats.split.train=0.7", "prepare.cats.split.val=0.2"])
+
+    assert after.prepare["cats"].split.train == 0.7
+    assert after.prepare["people"] == before.prepare["people"]
 
 
 def test_an_override_counts_like_the_file():
