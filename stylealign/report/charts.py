@@ -142,14 +142,16 @@ def bars(name: str, values: Mapping[str, float], *, unit: str) -> str:
 
 
 def reliability(name: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
-    """Confidence that was stated against accuracy that came true; the diagonal is honest."""
-    styles = ((ACCENT, "o"), (SECOND, "s"))
+    """Confidence that was stated against accuracy that came true; the diagonal is honest.
+
+    Curves are those of `child` and `parent`, each of one colour in all diagrams.
+    """
+    styles = {"child": (ACCENT, "o"), "parent": (SECOND, "s")}
 
     def paint(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
-        for (label, (confidence, accuracy)), (color, marker) in zip(
-            curves.items(), styles, strict=False
-        ):
+        for label, (confidence, accuracy) in curves.items():
+            color, marker = styles[label]
             axes.plot(confidence, accuracy, marker=marker, markersize=4.5, color=color, label=label)
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)

@@ -37,13 +37,13 @@ def describe_headline(sources: Sources) -> Section:
         if figures is None:
             blocks.append(missing(f"Figures of {child} are", "evaluate"))
             continue
-        if figures.labels:
+        if any(label.transfer is not None for label in figures.labels.values()):
             blocks.append(arms_table(sources, child, figures))
-            blocks.extend(lost_table(child, figures))
-            blocks.extend(routes_table(child, figures))
         else:
             text = f"There are no real labelled {child} images, so no gap can be measured."
             blocks.append(Text(text, "note"))
+        blocks.extend(lost_table(child, figures))
+        blocks.extend(routes_table(child, figures))
         blocks.append(gate_table(sources, child))
     lead = (
         "Three small networks learn each label from equally many images under one recipe: from "

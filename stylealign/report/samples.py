@@ -41,9 +41,10 @@ def describe_equal_codes(sources: Sources) -> Section:
     )
     models = {"parent": sources.parent} | {name: sources.child(name) for name in sources.children}
     there = {name: model for name, model in models.items() if model is not None}
+    stages = {"parent": "train_parent"} | {name: f"train_child {name}" for name in sources.children}
     blocks: list[Block] = [
-        missing(f"The model {name!r} is", "train_parent" if name == "parent" else "train_child")
-        for name in models
+        missing(f"The model {name!r} is", stage)
+        for name, stage in stages.items()
         if name not in there
     ]
     if there:

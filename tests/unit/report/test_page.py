@@ -149,6 +149,42 @@ def test_a_label_that_does_not_transfer_is_marked_and_its_reason_told(sources: S
     assert "not seen in real images" in html
 
 
+def test_a_child_without_real_labels_has_a_sentence_and_what_was_found_without_them(
+    open_sources: OpenSources, project: Path
+):
+    figures = dict.fromkeys(("source_only", "transfer", "oracle", "gap_closed", "gain"))
+
+    def forget(evaluation: Any):
+        for label in evaluation["cats"]["labels"].values():
+            label.update(figures, routes={})
+
+    change_json(project / "metrics" / "evaluate.json", forget)
+
+    html = section(read(open_sources(project)), "labels")
+
+    assert "There are no real labelled cats images" in html
+    assert "source only</th>" not in html
+    assert "the cycle through the child agrees 0.11" in html
+    assert "nothing to measure it by" in html
+
+
+def test_a_domain_has_one_colour_in_all_diagrams_of_its_confidence(
+    open_sources: OpenSources, project: Path
+):
+    path = project / "metrics" / "evaluate.json"
+    change_json(path, lambda figures: [one.pop("child") for one in confidences(figures)])
+
+    html = section(read(open_sources(project)), "confidence")
+
+    assert "var(--second)" in html
+    assert "var(--accent)" not in html
+
+
+def confidences(figures: Any) -> list[dict[str, Any]]:
+    """Calibration of every label by domain."""
+    return list(figures["cats"]["confidence"].values())
+
+
 def test_a_label_that_the_set_calls_lost_has_no_meter_of_confidence(sources: Sources):
     cards = section(read(sources), "transferred").split('<li class="card')[1:]
 
@@ -229,6 +265,7 @@ def test_a_child_that_meets_every_demand_passes(sources: Sources):
         ("artifacts/translate/cats", "lineage", "stylealign run translate cats"),
         ("artifacts/prepare/people", "lineage", "stylealign run prepare people"),
         ("models/people", "equal-codes", "stylealign run train_parent"),
+        ("artifacts/train_child/cats", "equal-codes", "stylealign run train_child cats"),
     ],
 )
 def test_what_is_missing_is_named_with_the_stage_that_makes_it(
