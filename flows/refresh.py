@@ -144,8 +144,13 @@ def run_command(command: list[str], root: Path) -> str:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()[-12:]
-        name = " ".join(part for part in command if part not in (sys.executable, "-m"))
         raise StyleAlignError(
-            f"`{name}` failed with exit code {done.returncode}:\n" + "\n".join(said)
+            f"`{command_name(command)}` failed with exit code {done.returncode}:\n"
+            + "\n".join(said)
         )
     return done.stdout
+
+
+def command_name(command: list[str]) -> str:
+    """A command as a person would type it."""
+    return " ".join(part for part in command if part not in (sys.executable, "-m"))

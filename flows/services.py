@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.project import enter_project
-from flows.refresh import run_command
+from flows.refresh import command_name, run_command
 from flows.run import require_repository
 from flows.server import free_port, require_port, start_server, wait_for_server
+from stylealign.errors import StyleAlignError
 from stylealign.params import load_params
 
 POOL = "stylealign"
@@ -57,7 +58,10 @@ def serve_schedule(root: Path, port: int) -> None:
 
 
 def run_until_stopped(command: list[str], root: Path) -> None:
-    """Run a service in the project's folder; Ctrl-C and a terminate signal end it with us."""
+    """Run a service in the project's folder; Ctrl-C and a terminate signal end it with us.
+
+    Raises: StyleAlignError if it ends by itself.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     service = subprocess.Popen(command, cwd=root)
     try:
@@ -69,3 +73,7 @@ def run_until_stopped(command: list[str], root: Path) -> None:
         except subprocess.TimeoutExpired:  # a worker waits for its run; the next server marks it
             service.kill()
             service.wait()
+    raise StyleAlignError(
+        f"`{command_name(command)}` ended by itself with exit code {service.returncode}, its own "
+        "message stands above: start it again"
+    )

@@ -68,3 +68,17 @@ def test_the_store_is_whole_before_its_pages_are_served(tmp_path):
     done = run(tmp_path, sys.executable, "-c", SHOW)
 
     assert done.stdout.splitlines()[-1:] == ["True"], done.stderr
+
+
+def test_a_service_that_ends_by_itself_is_a_failure(tmp_path):
+    ending = """
+import sys
+from pathlib import Path
+from flows import services
+services.run_until_stopped([sys.executable, "-c", "raise SystemExit(3)"], Path.cwd())
+"""
+
+    done = run(tmp_path, sys.executable, "-c", ending)
+
+    assert done.returncode != 0
+    assert "ended by itself with exit code 3" in done.stderr
