@@ -38,7 +38,7 @@ def evaluate_child(params: Params, child: str) -> dict[str, Any]:
     scores["confidence"] = measure_confidence(section, places, prepared, num_threads)
     scores["gate"] = judge(scores, places.transferred, params.quality)
     reasons = scores["gate"]["reasons"]
-    promote(child, reasons)
+    promote(child, places.child, reasons)
     reader = save_reader(section, child, places.transferred, num_threads)
     if reader is not None:
         register_reader(child, reader, places.transferred, reasons)

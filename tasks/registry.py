@@ -26,6 +26,8 @@ from tasks.store import open_store
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 NUM_PROBES = 4
+REJECTED = "rejected_because"
+"""Tag of a version that the quality gate refused."""
 
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(Array(DataType.double), "code")]),
@@ -67,18 +69,26 @@ def register_challenger(child: str, folder: Path) -> str:
 
 
 @task(cache_policy=NO_CACHE)
-def promote(child: str, reasons: list[str]) -> bool:
-    """Move `champion` to the challenger if nothing speaks against it; else tag it with why not."""
+def promote(child: str, folder: Path, reasons: list[str]) -> bool:
+    """Move `champion` to the challenger if nothing speaks against it; else tag it with why not.
+
+    The folder holds the child that was judged. Where that is not the challenger, as DVC brings an
+    earlier one back without training, it challenges anew.
+    """
     name, client = registered_name(child), MlflowClient()
     try:
         number = client.get_model_version_by_alias(name, CHALLENGER).version
     except MlflowException:
         return False  # the child was trained elsewhere: nothing to promote
+    registered, _ = resolve_model(f"models:/{name}/{number}")
+    if load_model(registered).config.id != load_model(folder).config.id:
+        number = register_challenger(child, folder)
     if reasons:
-        client.set_model_version_tag(name, number, "rejected_because", "; ".join(reasons))
+        client.set_model_version_tag(name, number, REJECTED, "; ".join(reasons))
         return False
-    require_same_drawing(f"models:/{name}/{number}", resolve_model(f"models:/{name}/{number}")[0])
+    require_same_drawing(f"models:/{name}/{number}", folder)
     client.set_registered_model_alias(name, CHAMPION, number)
+    client.delete_model_version_tag(name, number, REJECTED)
     return True
 
 
