@@ -225,15 +225,20 @@ def finish_shards(plan: ShardPlan) -> tuple[ShardRecord, ...]:
 
 
 def _existing(folder: Path) -> list[Path]:
-    """Readable shards in their order, without those that differ from the manifest."""
+    """Readable shards in their order, without those that differ from the manifest.
+
+    It is asked by key: a run that was killed before its manifest may have renamed them already.
+    """
     has_manifest = (folder / MANIFEST_FILE).exists()
     records = read_manifest(folder).shards if has_manifest else ()
-    expected = {record.file: record.sha256 for record in records}
+    expected = {record.key: record.sha256 for record in records}
     found: list[Path] = []
     for path in folder.glob("*.parquet"):
-        if FILE_NAME.fullmatch(path.name) is None or not _footer(path):
+        footer = _footer(path)
+        if FILE_NAME.fullmatch(path.name) is None or not footer:
             continue
-        if path.name not in expected or file_sha256(path) == expected[path.name]:
+        sha256 = expected.get(footer.get("key", ""))
+        if sha256 is None or file_sha256(path) == sha256:
             found.append(path)
     return sorted(found, key=_order)
 

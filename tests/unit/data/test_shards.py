@@ -168,6 +168,23 @@ def test_a_run_killed_while_it_renames_ends_in_the_same_bytes(
     assert bytes_of(killed) == bytes_of(whole)
 
 
+def test_a_run_killed_before_its_manifest_has_nothing_to_do_again(
+    tmp_path: Path, bytes_of: Callable[[Path], dict[str, bytes]]
+) -> None:
+    left = rows_of([number for number in range(40) if number != 1])
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        run(folder, rows_of(range(40)))
+    run(whole, left)
+    write(plan_shards(killed, left, fingerprint=MADE_BY, shard_size=4))
+    finish_shards(plan_shards(killed, left, fingerprint=MADE_BY, shard_size=4))
+
+    plan = run(killed, left)
+
+    assert plan.todo == ()
+    assert bytes_of(killed) == bytes_of(whole)
+
+
 def test_rows_covered_twice_by_leftovers_are_kept_once(tmp_path: Path) -> None:
     few, many = rows_of([1, 2, 3]), rows_of([1, 2, 3, 4])
     for rows in (many, few):
