@@ -3,9 +3,9 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -209,11 +209,18 @@ def codes_table(shard: Shard, found: Inversion, model_id: str) -> pa.Table:
     return pa.table(columns)
 
 
-def read_codes(folder: Path) -> pd.DataFrame:
-    """All rows of a folder of codes, sorted by id."""
-    tables = [read_shard(path) for path in sorted(folder.glob("*-of-*.parquet"))]
-    columns: dict[str, list[Any]] = pa.concat_tables(tables).sort_by("id").to_pydict()
-    return pd.DataFrame(columns)
+def read_codes(folder: Path, ids: Collection[str] | None = None) -> pd.DataFrame:
+    """Rows of a folder of codes, sorted by id: all, or at least those of some images.
+
+    Raises: DataError if it holds none.
+    """
+    paths = sorted(folder.glob("*-of-*.parquet"))
+    if ids is not None:
+        wanted = set(ids)
+        paths = [path for path in paths if wanted & set(read_shard(path, ["id"])["id"].to_pylist())]
+    if not paths:
+        raise DataError(f"{str(folder)!r} holds no such codes; run stage `invert`")
+    return pa.concat_tables([read_shard(path) for path in paths]).sort_by("id").to_pandas()
 
 
 def row_seed(seed: int, name: str) -> int:

@@ -1,6 +1,7 @@
 """Tasks of stage `translate`: codes and a child become the child's images, with their labels."""
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from stylealign.data.folders import finish_folder
 from stylealign.data.manifest import Manifest
 from stylealign.data.shards import Shard, ShardPlan, fingerprint, plan_shards, write_shard
 from stylealign.data.tables import LABEL_PREFIX, image_table
+from stylealign.errors import DataError
 from stylealign.images import encode_png
 from stylealign.models import Latents, ModelConfig
 from stylealign.params import TranslateParams
@@ -31,10 +33,10 @@ ENGINE_VERSION = 2
 def plan_translation(params: TranslateParams, places: ChildPlaces) -> ShardPlan:
     """Which codes still need an image of this child with these params."""
     rows = labelled_codes(places.codes, places.images)
-    labels = [name for name in rows.columns if name.startswith(LABEL_PREFIX)]
+    carried = rows.drop(columns="code").to_numpy().tolist()
     hashes = [
         hashlib.sha256(np.asarray(code).tobytes() + repr(cells).encode()).hexdigest()
-        for code, cells in zip(rows["code"], rows[labels].to_numpy().tolist(), strict=True)
+        for code, cells in zip(rows["code"], carried, strict=True)
     ]
     made_by = fingerprint(
         engine=ENGINE_VERSION,
@@ -54,7 +56,7 @@ def translate_shard(
     num_threads: int,
 ) -> int:
     """Draw the codes of one shard with the child; returns how many."""
-    table = labelled_codes(places.codes, places.images)
+    table = labelled_codes(places.codes, places.images, shard.ids)
     rows = table.set_index("id", drop=False).loc[list(shard.ids)]
     network, origin = open_model(places.child, device), open_model(places.parent, "cpu").config
     with compute(num_threads):
@@ -93,12 +95,21 @@ def finish_translation(plan: ShardPlan, places: ChildPlaces) -> Manifest:
     )
 
 
-def labelled_codes(codes: Path, images: Path) -> pd.DataFrame:
-    """Codes with the labels and groups of the images they stand for, sorted by id."""
-    table = open_dataset(images).table()
+def labelled_codes(codes: Path, images: Path, ids: Collection[str] | None = None) -> pd.DataFrame:
+    """Codes with the labels and groups of the images they stand for, sorted by id.
+
+    All of them, or at least those of some images.
+
+    Raises: DataError if there are none, or an image is gone.
+    """
+    found, table = read_codes(codes, ids), open_dataset(images).table()
     kept = [name for name in table.columns if name in ("id", "group", "source_sha256")]
     kept += [name for name in table.columns if name.startswith(LABEL_PREFIX)]
-    return read_codes(codes).merge(table[kept], on="id", validate="one_to_one")
+    rows = found.merge(table[kept], on="id", validate="one_to_one")
+    if len(rows) < len(found):
+        message = f"{len(found) - len(rows)} of {len(found)} codes in {str(codes)!r} are of images"
+        raise DataError(f"{message} that {str(images)!r} does not hold; run stage `invert` again")
+    return rows
 
 
 def as_latents(rows: pd.DataFrame, origin: ModelConfig, device: str) -> Latents:
