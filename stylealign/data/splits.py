@@ -16,8 +16,6 @@ SPLITS: Final = ("train", "val", "test")
 HASH_SIDE: Final = 16
 HASH_BITS: Final = HASH_SIDE * HASH_SIDE
 
-MAX_PAIRS_AT_ONCE: Final = 2**20
-
 
 def perceptual_hash(pixels: Pixels) -> str:
     """Difference hash of 256 bits, as hex: near-duplicates differ in few bits.
@@ -48,8 +46,7 @@ def near_duplicate_groups(
     words = np.ascontiguousarray(bits).view(np.uint64)
     parent = np.arange(len(ids))
     for members in _buckets(bits, num_bands=max_bits + 1):
-        for first, second in _close_pairs(words, members, max_bits):
-            _join(parent, first, second)
+        _join_close(parent, words, members, max_bits)
     roots = np.array([_root(parent, position) for position in range(len(ids))], dtype=np.int64)
     names = np.array(ids, dtype=object)[order]
     return dict(zip(names.tolist(), names[roots].tolist(), strict=True))
@@ -95,22 +92,18 @@ def _buckets(bits: np.ndarray, *, num_bands: int) -> list[np.ndarray]:
     return buckets
 
 
-def _close_pairs(words: np.ndarray, members: np.ndarray, max_bits: int) -> list[tuple[int, int]]:
-    pairs: list[tuple[int, int]] = []
-    step = max(1, MAX_PAIRS_AT_ONCE // len(members))
-    for start in range(0, len(members), step):
-        rows = words[members[start : start + step], None]
-        distance = np.bitwise_count(rows ^ words[None, members]).sum(axis=2)
-        firsts, seconds = np.nonzero(distance <= max_bits)
-        is_once = firsts + start < seconds
-        pairs.extend(
-            zip(
-                members[firsts[is_once] + start].tolist(),
-                members[seconds[is_once]].tolist(),
-                strict=True,
-            )
-        )
-    return pairs
+def _join_close(parent: np.ndarray, words: np.ndarray, members: np.ndarray, max_bits: int) -> None:
+    """Join members that are close, directly or through others; each is reached once."""
+    frontier: list[int] = []
+    left = members
+    while len(left):
+        current = frontier.pop() if frontier else int(left[0])
+        is_close = np.bitwise_count(words[left] ^ words[current]).sum(axis=1) <= max_bits
+        reached = left[is_close].tolist()
+        for other in reached:
+            _join(parent, current, other)
+        frontier += reached
+        left = left[~is_close]
 
 
 def _root(parent: np.ndarray, position: int) -> int:

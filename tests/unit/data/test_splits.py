@@ -1,6 +1,7 @@
 """Laws of splits: near-duplicates stay together, and no image moves when others come."""
 
 import io
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -66,6 +67,17 @@ def test_a_chain_of_near_duplicates_is_one_group_named_by_its_smallest_id() -> N
     groups = near_duplicate_groups(["d", "b", "c", "a"], hashes, max_bits=8)
 
     assert groups == {"d": "b", "b": "b", "c": "b", "a": "a"}
+
+
+def test_a_thousand_blank_pictures_are_grouped_at_once() -> None:
+    ids = [f"{number:04d}" for number in range(1000)]
+
+    started = time.process_time()
+    groups = near_duplicate_groups(ids, ["00" * 32] * 1000, max_bits=12)
+
+    assert set(groups.values()) == {"0000"}
+    # 0.03 seconds; every pair by itself, in each band, takes 8
+    assert time.process_time() - started < 2
 
 
 def test_splits_have_the_asked_fractions() -> None:
