@@ -25,7 +25,7 @@ def read_label_file(path: str | Path, *, id_column: str | None = None) -> pd.Dat
     """
     try:
         table = _read_table(Path(path))
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
         raise DataError(f"cannot read label file {str(path)!r}: {error}") from error
     columns = [str(column) for column in table.columns]
     candidates = [id_column] if id_column is not None else [*ID_COLUMNS]
@@ -69,10 +69,18 @@ def _read_table(path: Path) -> pd.DataFrame:
         case ".csv":
             return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
         case ".jsonl" | ".ndjson":
-            lines = path.read_text(encoding="utf-8").splitlines()
-            return pd.DataFrame([json.loads(line) for line in lines if line.strip()])
+            return pd.DataFrame(_read_lines(path))
         case ".parquet":
             table = pq.read_table(path, page_checksum_verification=True)
             return table.to_pandas(ignore_metadata=True)  # an index of pandas is a column too
         case suffix:
             raise ValueError(f"unknown suffix {suffix!r}; expected .csv, .jsonl or .parquet")
+
+
+def _read_lines(path: Path) -> list[dict[str, object]]:
+    lines = path.read_text(encoding="utf-8-sig").split("\n")  # strings may hold other separators
+    rows = [json.loads(line) for line in lines if line.strip()]
+    for row in rows:
+        if not isinstance(row, dict):
+            raise ValueError(f"a line holds {row!r}, expected an object")
+    return rows

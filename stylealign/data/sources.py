@@ -1,7 +1,7 @@
 """Where raw images come from: a folder, a zip, Parquet files, or the procedural renderer."""
 
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol, runtime_checkable
 
@@ -64,11 +64,12 @@ def open_source(
     table = read_label_file(labels, id_column=id_column) if labels is not None else None
     if not path.exists():
         raise DataError(f"no image source at {str(path)!r}; expected a folder, zip or Parquet file")
+    tables = _image_tables(path, labels)
     source: FolderSource | ZipSource | ParquetSource
     if path.suffix.lower() == ".zip":
         source = ZipSource(path, table)
-    elif path.suffix.lower() == ".parquet" or (path.is_dir() and _image_tables(path)):
-        source = ParquetSource(path, table, id_column=id_column)
+    elif tables:
+        source = ParquetSource(path, tables, table, id_column=id_column)
     elif path.is_dir():
         source = FolderSource(path, table)
     else:
@@ -105,7 +106,8 @@ class FolderSource:
         self.name = f"folder:{folder.name}"
         self.labels = labels
         self.folder = folder
-        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+        files = (path for path in folder.rglob("*") if not path.is_dir())
+        names = [path.relative_to(folder).as_posix() for path in files]
         self.ids = sorted(image_names(names))
 
     def read(self, position: int) -> bytes:
@@ -155,16 +157,21 @@ class ParquetSource:
     Rows are read one row group at a time. Other columns serve as labels where no label file is
     given; the prefix `label.` of prepared data sets is taken off.
 
-    Raises: DataError if there is no image column, or files disagree.
+    Raises: DataError if there is no image column, or none of ids that was named for the Parquet
+        alone, or files disagree.
     """
 
     def __init__(
-        self, path: Path, labels: pd.DataFrame | None = None, *, id_column: str | None = None
+        self,
+        path: Path,
+        tables: Sequence[Path],
+        labels: pd.DataFrame | None = None,
+        *,
+        id_column: str | None = None,
     ) -> None:
         self.name = f"parquet:{path.name}"
-        paths = _image_tables(path) if path.is_dir() else [path]
         try:
-            self.files = [pq.ParquetFile(file, page_checksum_verification=True) for file in paths]
+            self.files = [pq.ParquetFile(file, page_checksum_verification=True) for file in tables]
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"cannot open Parquet of {str(path)!r}: {error}") from error
         self.image_column = _find_image_column(self.files[0].schema_arrow, path)
@@ -175,7 +182,10 @@ class ParquetSource:
             for row in range(file.metadata.row_group(group).num_rows)
         ]
         table = self._read_other_columns(path)
-        key = id_column or ("id" if "id" in table.columns else None)
+        key = next((name for name in (id_column, "id") if name in table.columns), None)
+        if labels is None and id_column not in (None, key):
+            message = f"Parquet of {str(path)!r} has no column {id_column!r}; it has "
+            raise DataError(message + repr(table.columns.tolist()))
         if key is None:
             self.ids = [f"{path.stem}-{position:08d}" for position in range(len(self.rows))]
         else:
@@ -240,9 +250,13 @@ class ProceduralSource:
         return self._loaded[1][row]
 
 
-def _image_tables(folder: Path) -> list[Path]:
-    """Parquet files of a folder, without the list of rejects that our own data sets have."""
-    return sorted(path for path in folder.glob("*.parquet") if path.name != REJECTED_FILE)
+def _image_tables(path: Path, labels: str | Path | None) -> list[Path]:
+    """The Parquet file, or those of a folder that are neither labels nor our own rejects."""
+    if not path.is_dir():
+        return [path] if path.suffix.lower() == ".parquet" else []
+    other = None if labels is None else Path(labels).resolve()
+    tables = (table for table in path.glob("*.parquet") if table.name != REJECTED_FILE)
+    return sorted(table for table in tables if table.resolve() != other)
 
 
 def _refuse_escape(member: str, path: Path) -> None:

@@ -48,6 +48,35 @@ def test_images_may_lie_in_subfolders_and_other_files_are_not_images(tmp_path: P
     assert source.ids == ["a/1.JPG", "b/1.png"]
 
 
+def test_a_folder_whose_name_ends_like_an_image_is_none(tmp_path: Path) -> None:
+    (tmp_path / "cats.png").mkdir()
+    (tmp_path / "cats.png" / "1.png").write_bytes(b"x")
+
+    assert open_source(tmp_path).ids == ["cats.png/1.png"]
+
+
+def test_a_table_of_labels_may_lie_among_the_images(raw_folder: Path) -> None:
+    ids = sorted(path.name for path in raw_folder.iterdir())
+    path = raw_folder / "labels.parquet"
+    pd.DataFrame({"image": ids, "age": range(20)}).to_parquet(path)
+
+    source = open_source(raw_folder, labels=raw_folder / ".." / raw_folder.name / path.name)
+
+    assert source.ids == ids
+    assert source.labels is not None
+    assert source.labels["age"].tolist() == list(range(20))
+
+
+def test_the_id_column_is_that_of_the_labels_or_of_the_images(tmp_path: Path) -> None:
+    images, labels = tmp_path / "images.parquet", tmp_path / "labels.csv"
+    pq.write_table(pa.table({"id": ["a", "b"], "image": [b"x", b"y"]}), images)
+    labels.write_text("who,age\nb,3\n")
+
+    assert open_source(images, labels=labels, id_column="who").ids == ["a", "b"]
+    with pytest.raises(DataError, match=r"has no column 'who'; it has \['id'\]"):
+        open_source(images, id_column="who")
+
+
 def test_the_picture_of_translated_images_is_none_of_them(
     tmp_path: Path, zip_of: Callable[..., Path]
 ) -> None:
@@ -190,7 +219,15 @@ def test_a_label_file_without_ids_names_its_columns(tmp_path: Path) -> None:
     assert read_label_file(path, id_column="who").index.tolist() == ["a"]
 
 
-@pytest.mark.parametrize(("name", "text"), [("labels.csv", ""), ("labels.xls", "x")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.csv", ""),
+        ("labels.xls", "x"),
+        ("labels.jsonl", "[1, 2]\n3\n"),
+        ("labels.jsonl", "[" * 100_000),
+    ],
+)
 def test_a_label_file_that_cannot_be_read_is_a_data_error(
     name: str, text: str, tmp_path: Path
 ) -> None:
@@ -198,6 +235,15 @@ def test_a_label_file_that_cannot_be_read_is_a_data_error(
 
     with pytest.raises(DataError, match="cannot read label file"):
         read_label_file(tmp_path / name)
+
+
+def test_lines_of_json_end_at_line_feeds_alone(tmp_path: Path) -> None:
+    text = (
+        "\ufeff" + json.dumps({"id": "a", "note": "one\u2028two\x85"}, ensure_ascii=False) + "\r\n"
+    )
+    (tmp_path / "labels.jsonl").write_bytes(text.encode())
+
+    assert read_label_file(tmp_path / "labels.jsonl")["note"].tolist() == ["one\u2028two\x85"]
 
 
 def test_a_label_finds_its_image_by_path_name_or_stem_but_never_two() -> None:
