@@ -115,7 +115,7 @@ def _check_column(table: pd.DataFrame, name: str, spec: LabelSpec) -> pd.Series:
     for row, (key, value) in enumerate(zip(table.index, _cells(table, name, spec), strict=True)):
         try:
             parsed.append(None if _is_missing(value) else parse(value, spec))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             message = (
                 f"label column {name!r} holds {value!r} in row {row} (id {key!r}); expected "
                 f"{_expected(spec)}; correct the value or the type in the label schema"
@@ -130,7 +130,8 @@ def _cells(table: pd.DataFrame, name: str, spec: LabelSpec) -> list[object]:
         return table[name].tolist()
     point_columns = [f"{point}_{axis}" for point in spec.values for axis in "xy"]
     if spec.type == "keypoints" and set(point_columns) <= set(table.columns):
-        return table[point_columns].to_numpy().tolist()
+        rows = table[point_columns].to_numpy().tolist()
+        return [None if all(map(_is_missing, row)) else row for row in rows]
     known = [str(column) for column in table.columns]
     raise DataError(
         f"label column {name!r} is not in the label table, which has {known!r}; "

@@ -71,6 +71,16 @@ def test_keypoints_may_stand_in_columns_of_their_own() -> None:
     assert labels["face"].tolist() == [[1.0, 2.0, 3.0, 4.0]]
 
 
+def test_keypoints_in_columns_of_their_own_may_be_missing_as_a_whole() -> None:
+    schema = parse_schema({"face": {"type": "keypoints", "values": ["nose"], "unit": "px"}})
+
+    labels = check_labels(table_of(nose_x=["1", None], nose_y=["2", float("nan")]), schema)
+
+    assert labels["face"].tolist() == [[1.0, 2.0], None]
+    with pytest.raises(DataError, match=r"holds \['1', nan\] in row 0"):
+        check_labels(table_of(nose_x=["1"], nose_y=[float("nan")]), schema)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
