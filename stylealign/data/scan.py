@@ -90,7 +90,10 @@ def scan(
 def _unique_positions(ids: Sequence[str], rejected: list[tuple[str, str, str]]) -> dict[str, int]:
     positions: dict[str, int] = {}
     for position, image_id in enumerate(ids):
-        if image_id in positions:
+        shown = image_id.encode(errors="backslashreplace").decode()
+        if shown != image_id:
+            rejected.append((shown, shown, "unreadable name: it is no UTF-8; rename the file"))
+        elif image_id in positions:
             rejected.append((image_id, image_id, "duplicate id: an earlier image has it"))
         else:
             positions[image_id] = position

@@ -1,6 +1,7 @@
 """Laws of stage `prepare`, and every bad input with its error or its row among the rejected."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +136,18 @@ def test_broken_images_are_rejected_each_with_its_reason(
     assert reasons["small.png"].startswith("too small: 8 x 8 pixels")
     assert reasons["z-copy.png"] == "exact duplicate: of 004.png"
     assert reasons["corrupt.png"].startswith("corrupt image: cannot decode image")
+
+
+def test_a_name_that_is_no_text_is_rejected(
+    raw_folder: Path, tmp_path: Path, prepare_set: Prepare, draw_image: Draw
+) -> None:
+    (raw_folder / os.fsdecode(b"f\xfc.png")).write_bytes(encode_png(draw_image(60)))
+
+    prepare_set(open_source(raw_folder), tmp_path / "out", max_rejected_fraction=0.1)
+
+    [(name, reason)] = rejects_of(tmp_path / "out").items()
+    assert name == "f\\udcfc.png"
+    assert reason.startswith("unreadable name")
 
 
 def test_a_label_without_image_is_rejected(
