@@ -44,6 +44,8 @@ class Framing:
     ) -> object:
         """Label of one record in its frame; labels without a place stay as they are.
 
+        Boxes outside the frame are left out.
+
         Raises: DataError if a mask cannot be decoded or has another size than its image.
         """
         spec = self.schema[name]
@@ -54,7 +56,8 @@ class Framing:
             return _move_mask(image_id, cell, affine, size, resolution)
         if spec.type == "keypoints":
             return move_points(np.asarray(cell).reshape(-1, 2), affine).ravel().tolist()
-        return [_move_box(box, affine) for box in cell]
+        boxes = [_move_box(box, affine) for box in cell]
+        return [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
 
     def record(self) -> dict[str, object] | None:
         """Template and residuals for the manifest."""
@@ -132,6 +135,12 @@ def _require_template_label(schema: LabelSchema, template: Template) -> None:
     if missing or len(template.points) < 2:
         message = f"template of {template.label!r} names {sorted(template.points)!r}; expected "
         raise DataError(message + f"at least two of {list(known)!r}")
+    places = np.array([template.points[name] for name in known if name in template.points])
+    is_box = spec.type == "boxes"
+    extent = np.diff(places, axis=0).min() if is_box else np.ptp(places, axis=0).max()
+    if not extent > 0:
+        message = f"template of {template.label!r} has its points at {places.tolist()!r}; expected "
+        raise DataError(message + "places that lie apart, a box's top left before its bottom right")
 
 
 def _without(found: Scan, rejected: list[tuple[str, str, str]]) -> Scan:

@@ -102,8 +102,9 @@ def prepare(
 
 
 def _fingerprint(resolution: int, schema: LabelSchema, template: Template | None) -> str:
+    has_boxes = any(spec.type == "boxes" for spec in schema.values())
     return fingerprint(
-        engine=ENGINE_VERSION,
+        engine=ENGINE_VERSION + has_boxes,  # boxes outside the frame were kept once
         resolution=resolution,
         schema={name: spec.model_dump(mode="json") for name, spec in schema.items()},
         template=template_record(template),

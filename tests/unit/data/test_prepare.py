@@ -449,6 +449,37 @@ def test_a_template_of_another_label_is_a_data_error(
         prepare_set(source, tmp_path / "out", template=Template("yaw", {"left": (0.0, 0.0)}, 0.1))
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        Template("eyes", {"left": (0.5, 0.5), "right": (0.5, 0.5)}, 0.1),
+        Template("head", {"top_left": (0.7, 0.3), "bottom_right": (0.3, 0.7)}, 0.1),
+    ],
+)
+def test_a_template_without_extent_is_a_data_error(
+    template: Template, tmp_path: Path, prepare_set: Prepare, draw_image: Draw
+) -> None:
+    source = open_source(aligned_source(tmp_path, draw_image))
+
+    with pytest.raises(DataError, match="lie apart"):
+        prepare_set(source, tmp_path / "out", schema=parse_schema(PLACES), template=template)
+
+
+def test_boxes_outside_the_frame_are_left_out(
+    tmp_path: Path, prepare_set: Prepare, draw_image: Draw
+) -> None:
+    (tmp_path / "raw").mkdir()
+    wide = np.concatenate([draw_image(seed) for seed in range(3)], axis=1)
+    (tmp_path / "raw" / "wide.png").write_bytes(encode_png(wide))
+    cell = [[2, 0, 20, 12], [30, 0, 60, 12], [50, 3, 72, 9]]  # the frame is 24 to 48
+    (tmp_path / "boxes.jsonl").write_text(json.dumps({"id": "wide", "head": cell}))
+    source = open_source(tmp_path / "raw", labels=tmp_path / "boxes.jsonl")
+
+    prepare_set(source, tmp_path / "out", schema=parse_schema({"head": PLACES["head"]}))
+
+    assert open_dataset(tmp_path / "out").labels()["head"].tolist() == [[[0.25, 0.0, 1.0, 0.5]]]
+
+
 def test_progress_ends_at_all(raw_folder: Path, tmp_path: Path, prepare_set: Prepare) -> None:
     seen: list[tuple[str, int, int]] = []
 
