@@ -96,12 +96,8 @@ def _new_network(model: Model, space: Space, width: int, seed: int) -> EncoderNe
     if space in ("w", "w_plus"):
         with torch.no_grad():
             network.center.copy_(model.generator.w_avg)
-            network.scale.fill_(measure_w_std(model.generator, _any_class(model.generator)))
+            network.scale.fill_(measure_w_std(model.generator))
     return network.to(model.generator.w_avg.device).train()
-
-
-def _any_class(generator: Generator) -> Tensor | None:
-    return draw_classes(generator, 1, torch.Generator().manual_seed(0))
 
 
 def _sample_losses(

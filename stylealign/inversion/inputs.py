@@ -65,13 +65,16 @@ def check_start(start: Latents, model: Model, space: Space, num_images: int) -> 
 def check_codes(latents: Latents, model: Model) -> Tensor:
     """The codes, on the model's device.
 
-    Raises: DataError if there are none, or their shape is not that of the model's space.
+    Raises: DataError if there are none, their shape is not that of the model's space, or they are
+        not finite.
     """
     check_space(latents.space)
     expected = code_shape(model.generator, latents.space)
     if len(latents) == 0 or tuple(latents.codes.shape[1:]) != expected:
         message = f"codes in {latents.space!r} have shape {tuple(latents.codes.shape)}"
         raise DataError(f"{message}, expected [N, *{expected}] with N >= 1")
+    if not latents.codes.isfinite().all():
+        raise DataError(f"codes in {latents.space!r} hold NaN or infinity")
     return latents.codes.to(model.generator.w_avg)
 
 

@@ -106,13 +106,15 @@ def invert(
     with frozen(generator):
         targets = targets.clone()  # may have been made in inference mode
         with torch.no_grad():
-            w_std = measure_w_std(generator, c)
+            w_std = measure_w_std(generator)
             noise_maps = draw_noise_maps(generator, noise_seed)
-            codes = (
-                nearest_samples(targets, generator, c, space, num=num_candidates, seed=seed)
-                if start is None
-                else check_start(start, model, space, len(targets)).clone()
-            )
+            if start is None:
+                codes = nearest_samples(
+                    targets, generator, c, space,
+                    num=num_candidates, seed=seed, batch_size=batch_size,
+                )  # fmt: skip
+            else:
+                codes = check_start(start, model, space, len(targets)).clone()
         for first in range(0, len(targets), batch_size):
             rows = slice(first, first + batch_size)
             objective = build_objective(

@@ -5,20 +5,19 @@ from torch import Tensor
 
 from stylealign.inversion.losses import build_pyramid
 from stylealign.models import Generator, Space
+from stylealign.models.classes import draw_classes
 from stylealign.models.latents import Images, Labels
 
 _NUM_STATISTICS = 2048
-_BATCH = 128
 _LAYOUT = 16
 
 
-def measure_w_std(generator: Generator, c: Labels | None) -> float:
-    """Standard deviation of w around its mean, over all dimensions, from fixed samples."""
+def measure_w_std(generator: Generator) -> float:
+    """Standard deviation of w around its mean, over all dimensions and classes."""
     rng = torch.Generator().manual_seed(0)
     z_dim = generator.mapping.network.z_dim
     z = torch.randn(_NUM_STATISTICS, z_dim, generator=rng).to(generator.w_avg.device)
-    labels = None if c is None else c[:1].expand(_NUM_STATISTICS, -1)
-    w = generator.mapping.network(z, labels)
+    w = generator.mapping.network(z, draw_classes(generator, _NUM_STATISTICS, rng))
     return float((w - w.mean(dim=0)).square().mean().sqrt().clamp(min=1e-6))
 
 
@@ -30,6 +29,7 @@ def nearest_samples(
     *,
     num: int,
     seed: int,
+    batch_size: int,
 ) -> Tensor:
     """Code of the sample that looks most like each image; in w the mean code competes too.
 
@@ -41,7 +41,7 @@ def nearest_samples(
     layouts = _layout(images)
     codes = images.new_empty((len(images), *code_shape(generator, space)))
     for rows, label in _rows_by_class(len(images), c, images.device):
-        candidates, drawn = _draw_candidates(generator, label, space, num, seed)
+        candidates, drawn = _draw_candidates(generator, label, space, num, seed, batch_size)
         nearest = torch.cdist(layouts[rows], drawn).argmin(dim=1)
         codes[rows] = candidates[nearest]
     return codes
@@ -67,7 +67,12 @@ def _rows_by_class(
 
 
 def _draw_candidates(
-    generator: Generator, label: Labels | None, space: Space, num: int, seed: int
+    generator: Generator,
+    label: Labels | None,
+    space: Space,
+    num: int,
+    seed: int,
+    batch_size: int,
 ) -> tuple[Tensor, Tensor]:
     """Codes of random samples and what they look like, coarsely."""
     rng = torch.Generator().manual_seed(seed)
@@ -78,7 +83,7 @@ def _draw_candidates(
         labels = None if label is None else label.expand(num, -1)
         codes = torch.cat([generator.w_avg[None], generator.mapping.network(z, labels)])
     layouts = []
-    for part in codes.split(_BATCH):
+    for part in codes.split(batch_size):
         labels = None if label is None else label.expand(len(part), -1)
         single: Space = "w" if space in ("w", "w_plus") else "z"
         layouts.append(_layout(generator.synthesis(generator.to_w_plus(part, single, labels))))

@@ -160,7 +160,8 @@ def test_optimized_noise_improves_the_drawing_and_stays_white(noisy_parent, samp
         torch.testing.assert_close(noise.square().mean((1, 2, 3)), torch.ones(6), atol=1e-3, rtol=0)
 
 
-def test_a_conditional_model_inverts_each_image_with_its_own_class(samples):
+@pytest.mark.parametrize("space", ["z_plus", "w_plus"])
+def test_a_conditional_model_inverts_each_image_with_its_own_class(samples, space):
     torch.manual_seed(1)
     config = ModelConfig(
         resolution=16, z_dim=8, w_dim=8, c_dim=2, channels={4: 8, 8: 8, 16: 8},
@@ -168,9 +169,11 @@ def test_a_conditional_model_inverts_each_image_with_its_own_class(samples):
     )  # fmt: skip
     model = Model.new(config)
     c = torch.eye(2)[[0, 1, 0, 1, 0, 1]]
+    with torch.no_grad():  # one class spreads much further than the other
+        model.generator.get_parameter("mapping.network.embed.weight")[:, 1] *= 20
 
-    together = invert(samples, model, c, num_steps=3)
-    alone = invert(samples[1:2], model, c[1:2], num_steps=3)
+    together = invert(samples, model, c, space=space, num_steps=3)
+    alone = invert(samples[1:2], model, c[1:2], space=space, num_steps=3)
 
     torch.testing.assert_close(alone.latents.codes[0], together.latents.codes[1], atol=2e-3, rtol=0)
     with pytest.raises(DataError, match="conditional"):
@@ -196,6 +199,18 @@ def test_every_step_of_every_batch_is_reported(parent, samples):
     assert seen == [(0, 0), (0, 1), (4, 0), (4, 1)]
 
 
+def test_no_more_images_are_drawn_at_once_than_asked_for(parent, samples):
+    sizes = []
+    hook = parent.generator.synthesis.register_forward_pre_hook(
+        lambda _, inputs: sizes.append(len(inputs[0]))
+    )
+
+    invert(samples, parent, num_steps=1, num_candidates=100, batch_size=4)
+
+    hook.remove()
+    assert max(sizes) == 4
+
+
 def test_the_learning_rate_warms_up_and_comes_down():
     rates = [rate_at(step, 100) for step in range(100)]
 
@@ -216,6 +231,11 @@ def test_the_learning_rate_warms_up_and_comes_down():
         ({"seeds": [1]}, DataError, "1 seeds for 2 images"),
         ({"start": Latents(torch.zeros(2, 6, 8), "z_plus", "stranger")}, LineageError, "stranger"),
         ({"start": Latents(torch.zeros(2, 8), "z", "parent")}, DataError, "in 'z'"),
+        (
+            {"start": Latents(torch.full((2, 6, 8), torch.nan), "z_plus", "parent")},
+            DataError,
+            "NaN",
+        ),
     ],
 )
 def test_what_does_not_fit_the_model_is_refused_at_the_door(parent, change, error, message):
