@@ -1,5 +1,6 @@
 """Two images become the frames between them, in one animation or one strip."""
 
+import math
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -12,6 +13,7 @@ from stylealign.data.shards import read_shard
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch, encode_animation, encode_png, image_grid
 from stylealign.inversion import invert
+from stylealign.inversion.start import code_shape
 from stylealign.models import Latents, Model
 from stylealign.morphing import morph
 from stylealign.tensors import to_uint8
@@ -85,10 +87,11 @@ def find_code(end: str, codes: Path, model: Model, *, use_force: bool) -> Latent
 
 
 def as_code(row: pd.Series, model: Model) -> Latents:
-    """One row of a codes table as a code."""
+    """One row of a codes table as a code, flat where it is of a model of another size."""
     code = torch.tensor(np.asarray(row["code"], np.float32))[None]
-    if row["space"] in ("z_plus", "w_plus"):
-        code = code.unflatten(1, (model.config.num_ws, code.shape[1] // model.config.num_ws))
+    shape = code_shape(model.generator, row["space"])
+    if code.numel() == math.prod(shape):
+        code = code.reshape(1, *shape)
     return Latents(code.to(model.generator.w_avg), row["space"], row["model_id"])
 
 

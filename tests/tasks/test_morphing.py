@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageSequence
 
@@ -53,3 +55,13 @@ def test_an_end_that_is_neither_file_nor_id_is_named(images, models, tmp_path):
 def test_strangers_do_not_morph(images, models, tmp_path):
     with pytest.raises(LineageError, match="are not related"):
         morph(images, models, tmp_path / "morph.gif", child="stranger")
+
+
+def test_a_code_of_a_stranger_of_another_size_is_refused_as_one(images, models, tmp_path):
+    row = {"id": "far", "code": [0.0] * 100, "space": "w_plus", "model_id": "stranger"}
+    pq.write_table(pa.Table.from_pylist([row]), images / "train-00000-of-00001.parquet")
+
+    with pytest.raises(LineageError, match=r"'stranger' .* not related"):
+        morph(images, models, tmp_path / "morph.gif", first="far")
+    with pytest.raises(DataError, match=r"have shape \(1, 100\)"):
+        morph(images, models, tmp_path / "morph.gif", first="far", use_force=True)
