@@ -134,10 +134,9 @@ class ImageDataset:
         rows = self._rows.iloc[positions]
         shards, numbers = rows["shard"].to_numpy(), rows["row"].to_numpy()
         for shard in np.unique(shards):
-            wanted = np.flatnonzero(shards == shard)
-            cells = column_of(int(shard)).take(pa.array(numbers[wanted])).to_pylist()
-            for place, cell in zip(wanted.tolist(), cells, strict=True):
-                yield place, cell["bytes"]
+            column = column_of(int(shard))
+            for place in np.flatnonzero(shards == shard).tolist():
+                yield place, column[int(numbers[place])]["bytes"].as_py()
 
     def _column(self, shard: int) -> pa.ChunkedArray:
         path = self.folder / self.manifest.shards[shard].file

@@ -136,6 +136,7 @@ def read_shard(
 ) -> pa.Table:
     """Read one shard, or some of its columns, and verify the checksums of all that is read.
 
+    Row group by row group: Arrow holds no more than 2 GB of images in one piece.
     Of a store the ranges are read that are needed, or at first the whole file where it
     `is_fetched`. Only then may it happen in a thread that the end of the process cuts off: Arrow
     would call the store's client in a Python that is gone.
@@ -146,7 +147,11 @@ def read_shard(
     with _reading(path):
         source = _open(path, is_fetched=is_fetched)
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            return file.read(columns=names, use_threads=False)
+            groups = [
+                file.read_row_group(number, columns=names, use_threads=False)
+                for number in range(file.num_row_groups)
+            ]
+            return pa.concat_tables(groups) if groups else file.read(columns=names)
 
 
 def shard_columns(path: Place) -> list[str]:

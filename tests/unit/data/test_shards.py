@@ -11,14 +11,17 @@ import pytest
 from stylealign.data.folders import finish_folder
 from stylealign.data.manifest import read_manifest
 from stylealign.data.shards import (
+    ROW_GROUP_ROWS,
     ShardPlan,
     fingerprint,
     finish_shards,
     known_rows,
     plan_shards,
     read_shard,
+    write_parquet,
     write_shard,
 )
+from stylealign.data.tables import IMAGE_TYPE
 from stylealign.errors import DataError
 
 MADE_BY = fingerprint(engine=1, model="m")
@@ -194,6 +197,18 @@ def test_rows_covered_twice_by_leftovers_are_kept_once(tmp_path: Path) -> None:
     ids = [read_shard(path)["id"].to_pylist() for path in tmp_path.glob("*-of-*.parquet")]
 
     assert sorted(chain.from_iterable(ids)) == many["id"].tolist()
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 2 * ROW_GROUP_ROWS + 1])
+def test_a_shard_is_read_in_pieces_that_arrow_can_hold(num_rows: int, tmp_path: Path) -> None:
+    cells = pa.array([{"bytes": b"x", "path": "x"}] * num_rows, IMAGE_TYPE)
+    table = pa.table({"id": pa.array(map(str, range(num_rows)), pa.string()), "image": cells})
+    write_parquet(table, tmp_path / "shard.parquet")
+
+    read = read_shard(tmp_path / "shard.parquet")
+
+    assert read.equals(table)
+    assert all(len(piece) <= ROW_GROUP_ROWS for piece in read["image"].chunks)
 
 
 def test_a_flipped_byte_is_a_data_error_that_names_the_file(tmp_path: Path) -> None:
