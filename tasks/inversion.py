@@ -190,7 +190,7 @@ def choose_rows(dataset: ImageDataset, params: InvertParams) -> pd.DataFrame:
 
 def codes_table(shard: Shard, found: Inversion, model_id: str) -> pa.Table:
     """One row per image: its code, and how well it draws the image again."""
-    codes = found.latents.codes.flatten(1).numpy().astype(np.float32)
+    codes = found.latents.codes.flatten(1).cpu().numpy().astype(np.float32)
     size = len(shard.ids)
     values = pa.array(codes.ravel(), pa.float32())
     columns: dict[str, pa.Array] = {
@@ -200,10 +200,10 @@ def codes_table(shard: Shard, found: Inversion, model_id: str) -> pa.Table:
         "code": pa.FixedSizeListArray.from_arrays(values, codes.shape[1]),
         "noise_seed": pa.array([found.noise_seed] * size, pa.int64()),
         "steps": pa.array([found.steps] * size, pa.int32()),
-        "mse": pa.array(found.mse.numpy(), pa.float32()),
-        "perceptual": pa.array(found.perceptual.numpy(), pa.float32()),
-        "psnr": pa.array(found.psnr.numpy(), pa.float32()),
-        "converged": pa.array(found.converged.numpy(), pa.bool_()),
+        "mse": pa.array(found.mse.cpu().numpy(), pa.float32()),
+        "perceptual": pa.array(found.perceptual.cpu().numpy(), pa.float32()),
+        "psnr": pa.array(found.psnr.cpu().numpy(), pa.float32()),
+        "converged": pa.array(found.converged.cpu().numpy(), pa.bool_()),
         "model_id": pa.array([model_id] * size, pa.string()),
     }
     return pa.table(columns)
