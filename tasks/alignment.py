@@ -153,9 +153,10 @@ def compare_weights(
     groups = dict[str, dict[str, float]]()
     with compute(num_threads), progress("reset groups", len(moved), unit="groups") as bar:
         ids = choose_ids(dataset.ids("train"), num, params.seed)
-        known = cached_features(dataset, ids, extractor, feature_folder())
+        known = cached_features(dataset, ids, extractor, feature_folder(), device=device)
         truth = Moments.of_rows(torch.tensor(known))
-        drawn = iterate_features(iterate_samples(model, num, params.seed), extractor)
+        samples = iterate_samples(model, num, params.seed)
+        drawn = iterate_features(samples, extractor, device=device)
         own = frechet_of_moments(truth, Moments.of_batches(map(torch.from_numpy, drawn)))
         for group in list_groups(model.generator):
             reset = reset_groups(model, origin, [group])
@@ -174,13 +175,15 @@ def measure_change(
 ) -> tuple[float, Moments]:
     """Perceptual distance of two models' drawings of equal codes, and moments of the second's."""
     look, distances = Lite2Blocks(), list[torch.Tensor]()
+    place = before.generator.w_avg.device
 
     def drawn() -> Iterator[PixelBatch]:
         pairs = zip(*(iterate_samples(one, num, seed) for one in (before, after)), strict=True)
         for first, second in pairs:
-            distances.append(perceptual_distance(look(to_float(second)), look(to_float(first))))
+            seen = [look(to_float(images).to(place)) for images in (second, first)]
+            distances.append(perceptual_distance(*seen))
             yield second
 
-    features = iterate_features(drawn(), extractor)
+    features = iterate_features(drawn(), extractor, device=str(place))
     moments = Moments.of_batches(map(torch.from_numpy, features))
     return torch.cat(distances).mean().item(), moments
