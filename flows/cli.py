@@ -52,6 +52,8 @@ Stage = Literal[
 ]
 """Stages of dvc.yaml, in the order in which they run."""
 
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 = a free one.")]
+
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a param, once."),
@@ -187,8 +189,8 @@ def doctor() -> None:
 
 @app.command(rich_help_panel=KEEP)
 def ui(
-    prefect_port: Annotated[int, typer.Option(help="0 = a free one.")] = 0,
-    mlflow_port: Annotated[int, typer.Option(help="0 = a free one.")] = 0,
+    prefect_port: Port = 0,
+    mlflow_port: Port = 0,
 ) -> None:
     """Open the Prefect and MLflow pages of this project on loopback, until Ctrl-C."""
     from flows.services import show_pages
@@ -198,7 +200,9 @@ def ui(
 
 @app.command(rich_help_panel=KEEP)
 def serve(
-    port: Annotated[int, typer.Option(help="Port of the Prefect server; 0 = a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the Prefect server; 0 = a free one.")
+    ] = 0,
 ) -> None:
     """Run the schedule of `prefect.yaml`: refresh this project whenever it is due, until Ctrl-C."""
     from flows.services import serve_schedule

@@ -35,7 +35,8 @@ def examine(root: Path) -> bool:
     table = Table(title="stylealign doctor", title_justify="left")
     for column in ("", "what", "seen", "how to mend"):
         table.add_column(column, overflow="fold")
-    findings = [finding for check in CHECKS for finding in check(root)]
+    checks = CHECKS if (root / "params.yaml").exists() else MACHINE_CHECKS
+    findings = [finding for check in checks for finding in check(root)]
     for finding in findings:
         mark = "[green]ok[/]" if finding.is_well else "[red]mend[/]"
         mend = "" if finding.is_well else finding.mend
@@ -66,10 +67,14 @@ def check_devices(_root: Path) -> Iterator[Finding]:
     yield Finding("cuda devices", True, ", ".join(names) or "none: the CPU is used")
 
 
-def check_tools(root: Path) -> Iterator[Finding]:
-    """Programs and repositories that the pipeline calls for."""
+def check_tools(_root: Path) -> Iterator[Finding]:
+    """Programs that the pipeline calls for."""
     git = shutil.which("git")
     yield Finding("git", git is not None, git or "not found", "install git")
+
+
+def check_repositories(root: Path) -> Iterator[Finding]:
+    """Repositories that a project is one of."""
     for name, command in ((".git", "git init"), (".dvc", "dvc init")):
         is_there = any((folder / name).exists() for folder in (root, *root.parents))
         yield Finding(f"{name} repository", is_there, str(root), f"run `{command}` in {root}")
@@ -126,10 +131,8 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts if part.isdigit())
 
 
-CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
-    check_versions,
-    check_devices,
-    check_tools,
-    check_project,
-    check_stores,
-)
+Checks = tuple[Callable[[Path], Iterator[Finding]], ...]
+
+MACHINE_CHECKS: Checks = (check_versions, check_devices, check_tools, check_project)
+"""In a folder that is no project, which is left as it is; `check_project` says so."""
+CHECKS: Checks = (*MACHINE_CHECKS, check_repositories, check_stores)

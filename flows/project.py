@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from stylealign.errors import DataError, StyleAlignError
+from stylealign.params import load_params
 
 STATE = Path(".stylealign")
 
@@ -94,10 +95,12 @@ def project_lock(root: Path) -> Generator[None]:
 def find_model(reference: str) -> Path:
     """Where a model lies; one of a registry is fetched from the project in this folder.
 
-    Raises: CheckpointError if the registry has no such model.
+    Raises: CheckpointError if the registry has no such model; ParamsError if this folder is no
+        project.
     """
     if not reference.startswith("models:/"):
         return Path(reference)
+    load_params(Path("params.yaml"))
     enter_project()
     from tasks.registry import resolve_model
 

@@ -21,8 +21,10 @@ POOL = "stylealign"
 def show_pages(root: Path, prefect_port: int, mlflow_port: int) -> None:
     """Serve the Prefect and MLflow pages on loopback until this process is stopped.
 
-    Raises: StyleAlignError if a port is taken or the Prefect server does not start.
+    Raises: StyleAlignError if a port is taken or the Prefect server does not start; ParamsError if
+        the folder is no project.
     """
+    load_params(root / "params.yaml")
     enter_project(root)
     mlflow_port = require_port(mlflow_port) if mlflow_port else free_port()
     url = start_server(root, os.getpid(), port=prefect_port, has_ui=True)

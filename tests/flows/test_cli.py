@@ -46,8 +46,21 @@ def test_an_unknown_param_key_is_named_with_the_nearest(folder):
     assert "unknown key 'invert.num_stpes': did you mean 'num_steps'" in said
 
 
-def test_a_folder_without_params_says_how_to_make_a_project(tmp_path):
-    assert "stylealign init" in sentence(stylealign(tmp_path, "run", "invert"))
+@pytest.mark.parametrize(
+    "command", ["run invert", "demo", "ui", "serve", "inspect models:/cats@champion"]
+)
+def test_a_folder_without_params_says_how_to_make_a_project_and_is_left_as_it_is(tmp_path, command):
+    assert "stylealign init" in sentence(stylealign(tmp_path, *command.split()))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_doctor_examines_the_machine_alone_where_no_project_is(tmp_path):
+    examined = stylealign(tmp_path, "doctor")
+
+    assert examined.returncode == 2
+    assert "stylealign init" in " ".join(examined.stdout.split())
+    assert "git init" not in " ".join(examined.stdout.split())
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_stage_of_many_lists_the_names_there_are(folder):
@@ -80,6 +93,14 @@ def test_a_taken_port_is_named(folder, command):
         said = sentence(stylealign(folder, *command, port))
 
     assert f"port {port} is taken" in said
+
+
+@pytest.mark.parametrize("command", ["ui --mlflow-port", "ui --prefect-port", "serve --port"])
+def test_a_port_that_no_machine_has_is_refused(folder, command):
+    done = stylealign(folder, *command.split(), "65536")
+
+    assert done.returncode == 2
+    assert "65535" in done.stderr
 
 
 @pytest.mark.parametrize(

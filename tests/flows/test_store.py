@@ -1,11 +1,12 @@
 """MLflow's database of a project, opened for the first time."""
 
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from .conftest import environment, rows, run
+from .conftest import ROOT, environment, rows, run
 
 OPEN = """
 from flows.project import enter_project
@@ -65,6 +66,8 @@ def test_a_store_that_was_being_made_when_its_process_was_killed_is_made_anew(tm
 
 
 def test_the_store_is_whole_before_its_pages_are_served(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+
     done = run(tmp_path, sys.executable, "-c", SHOW)
 
     assert done.stdout.splitlines()[-1:] == ["True"], done.stderr
