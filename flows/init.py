@@ -1,5 +1,6 @@
 """A project of the user's own: the same stages as the demo, in its own git and DVC."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -216,4 +217,5 @@ def next_steps(folder: Path, plan: ProjectPlan) -> str:
         if plan.own.children
         else "put your images under data/raw/NAME, `dvc add data/raw/NAME`, edit params.yaml"
     )
-    return "\n".join([*lines, "Next:", f"  cd {folder}", f"  {edit}", "  dvc repro"])
+    enter = f"cd {shlex.quote(str(folder))}"
+    return "\n".join([*lines, "Next:", f"  {enter}", f"  {edit}", "  dvc repro"])

@@ -137,7 +137,7 @@ def slug(text: str) -> str:
     """A name that a folder can have."""
     name = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:48]
     if not name:
-        raise ParamsError(f"no name can be made of {text!r}: use letters and digits")
+        raise ParamsError(f"no name can be made of {text!r}: use a to z and digits")
     return name
 
 

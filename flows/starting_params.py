@@ -5,8 +5,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from flows.own_data import UNKNOWN, OwnData, OwnSet, infer_parent, shared_labels, slug
@@ -37,10 +40,25 @@ def read_tree(path: Path) -> Tree:
 
 def write_tree(tree: Tree) -> str:
     """YAML text, comments included."""
-    yaml, buffer = YAML(), io.StringIO()
-    yaml.width = 110
-    yaml.dump(tree, buffer)
+    writer, buffer = YAML(), io.StringIO()
+    writer.Representer = TextRepresenter
+    writer.width = 110
+    writer.dump(tree, buffer)
     return buffer.getvalue()
+
+
+class TextRepresenter(RoundTripRepresenter):
+    """Quotes text that YAML 1.1 takes for something else, a bare `no` for false, `16:9` for 969."""
+
+    def represent_str(self, data: str) -> ScalarNode:
+        """A scalar that both versions of YAML read as this text."""
+        tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, data, (True, False))
+        if tag == "tag:yaml.org,2002:str":
+            return super().represent_str(data)
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"')
+
+
+TextRepresenter.add_representer(str, TextRepresenter.represent_str)
 
 
 def merge(tree: Tree, overlay: Tree) -> None:
@@ -122,14 +140,8 @@ def prepare_section(one: OwnSet, schema: Tree, resolution: int, starter: Tree) -
     section: Tree = {"source": one.folder.as_posix(), "images": one.images.name}
     if schema and one.labels is not None:
         section["labels"] = one.labels.name
-        section["label_schema"] = {name: quoted(spec) for name, spec in schema.items()}
+        section["label_schema"] = plain(schema)
     return section | {"resolution": resolution} | plain(starter["prepare"])
-
-
-def quoted(spec: Tree) -> Tree:
-    """A label's fields with its values in quotes, as YAML takes a bare `no` for false."""
-    values = [DoubleQuotedScalarString(value) for value in spec.get("values") or ()]
-    return {**spec, "values": values} if values else dict(spec)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401  any YAML value

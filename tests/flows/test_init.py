@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from flows.doctor import check_database
-from flows.init import ProjectPlan, create_project, starting_params
+from flows.init import ProjectPlan, create_project, next_steps, starting_params
 from flows.own_data import OwnData, read_own_data
 from flows.run import require_version
 from flows.starting_params import TRAINED_PARENT, merge
@@ -174,6 +174,28 @@ def test_a_parent_is_kept_where_the_labelled_images_are_the_demos(
     assert params.train_parent.model == place
     assert (params.train_parent.recipe is None) == (not parent)
     assert {one.resolution for one in params.prepare.values()} == {16}
+
+
+@pytest.mark.parametrize("word", ["no", "on", "2020_21", "0x1f"])
+def test_names_and_values_that_yaml_takes_for_something_else_stay_what_they_are(
+    raw, tmp_path, word
+):
+    table = pd.read_csv(raw / "faces.csv")
+    values = ["16:9" if row % 2 else word for row in range(len(table))]
+    table.assign(**{word: values}).to_csv(tmp_path / "labels.csv", index=False)
+    own = own_data(
+        raw, labels=tmp_path / "labels.csv", children=[f"{word}={raw / 'cats'}"], tests=[]
+    )  # fmt: skip
+
+    (tmp_path / "params.yaml").write_text(starting_params(tmp_path, ProjectPlan(own, "", 32), None))
+
+    params = load_params(tmp_path / "params.yaml")
+    assert [*params.train_child] == [word]
+    assert params.prepare["faces"].label_schema[word]["values"] == sorted(["16:9", word])
+
+
+def test_the_next_steps_can_be_pasted():
+    assert "\n  cd 'my faces [1]'\n" in next_steps(Path("my faces [1]"), ProjectPlan())
 
 
 def test_another_resolution_than_the_parents_is_refused_before_anything_is_made(raw, tmp_path):
