@@ -7,14 +7,16 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stylealign.data.align import Template
+from stylealign.data.folders import REJECTED_FILE
 from stylealign.data.labels import LabelSchema, parse_schema
 from stylealign.data.manifest import Manifest
 from stylealign.data.prepare import prepare
 from stylealign.data.procedural import label_schema
-from stylealign.data.sources import ProceduralSource, Source, open_source
+from stylealign.data.sources import IMAGE_SUFFIXES, ProceduralSource, Source, open_source
 from stylealign.errors import DataError
 from stylealign.params import AlignParams, PrepareParams
 from tasks.progress import progress
+from tasks.saying import warn
 
 SOURCES = Path("data/sources.yaml")
 
@@ -39,10 +41,17 @@ def find_licence(name: str) -> str:
 def prepare_images(
     name: str, params: PrepareParams, licence: str, folder: Path, num_threads: int
 ) -> Manifest:
-    """Check, frame, resize and split the images of one data set."""
+    """Check, frame, resize and split the images of one data set; says what is not in it."""
     source, schema = open_images(params)
+    unread = unread_names(params)
+    if unread:
+        more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
+        warn(
+            f"prepare {name}: {unread[0]!r}{more} beside {params.images!r} will not be read: "
+            "put images in there"
+        )
     with progress(f"prepare {name}", len(source.ids), unit="images") as bar:
-        return prepare(
+        manifest = prepare(
             source,
             folder,
             resolution=params.resolution,
@@ -62,6 +71,10 @@ def prepare_images(
             num_threads=num_threads,
             progress=bar.follow,
         )
+    if manifest.rejected:
+        reasons = ", ".join(f"{num} {reason}" for reason, num in manifest.rejected.items())
+        warn(f"prepare {name}: left out {reasons}: {folder / REJECTED_FILE}")
+    return manifest
 
 
 def open_images(params: PrepareParams) -> tuple[Source, LabelSchema]:
@@ -80,6 +93,20 @@ def open_images(params: PrepareParams) -> tuple[Source, LabelSchema]:
     labels = params.source / params.labels if params.labels else None
     opened: Source = open_source(images, labels=labels, id_column=params.id_column)
     return opened, parse_schema(params.label_schema)
+
+
+def unread_names(params: PrepareParams) -> list[str]:
+    """What lies beside the images of a set and looks like more of them, put there later."""
+    if params.images is None:
+        return []
+    read = {Path(name).parts[0] for name in (params.images, params.labels) if name}
+    others = [path for path in params.source.iterdir() if path.name not in read]
+    return sorted(
+        path.name
+        for path in others
+        if not path.name.startswith(".")
+        and (path.is_dir() or path.suffix.lower() in (*IMAGE_SUFFIXES, ".parquet", ".zip"))
+    )
 
 
 def template(params: AlignParams | None) -> Template | None:
