@@ -38,7 +38,7 @@ def show_pages(root: Path, prefect_port: int, mlflow_port: int) -> None:
     store = os.environ["MLFLOW_TRACKING_URI"]
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
     command += ["--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1"]
-    run_until_stopped(command, root)
+    run_until_stopped(command, root, hears_interrupt=False)  # it would answer with a traceback
 
 
 def serve_schedule(root: Path, port: int) -> None:
@@ -59,13 +59,15 @@ def serve_schedule(root: Path, port: int) -> None:
     run_until_stopped([*prefect, "worker", "start", "--pool", POOL, "--limit", "1"], root)
 
 
-def run_until_stopped(command: list[str], root: Path) -> None:
+def run_until_stopped(command: list[str], root: Path, *, hears_interrupt: bool = True) -> None:
     """Run a service in the project's folder; Ctrl-C and a terminate signal end it with us.
 
     Raises: StyleAlignError if it ends by itself.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    service = subprocess.Popen(command, cwd=root)
+    service = subprocess.Popen(
+        command, cwd=root, preexec_fn=None if hears_interrupt else ignore_interrupts
+    )
     try:
         service.wait()
     finally:
@@ -79,3 +81,8 @@ def run_until_stopped(command: list[str], root: Path) -> None:
         f"`{command_name(command)}` ended by itself with exit code {service.returncode}, its own "
         "message stands above: start it again"
     )
+
+
+def ignore_interrupts() -> None:
+    """Leave Ctrl-C in the terminal to the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,8 @@
 """MLflow's database of a project, opened for the first time."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,10 +22,21 @@ from pathlib import Path
 from flows import services
 services.start_server = lambda *_, **__: "http://127.0.0.1/api"
 services.wait_for_server = lambda _: None
-services.run_until_stopped = lambda command, root: print((root / ".stylealign/mlflow.db").exists())
+services.run_until_stopped = lambda _, root, **__: print((root / ".stylealign/mlflow.db").exists())
 services.show_pages(Path.cwd(), 0, 0)
 """
 """The pages of a project, but for the two servers."""
+
+STOPPED = """
+import sys
+from pathlib import Path
+from flows.services import run_until_stopped
+waiting = "import time; print('up', flush=True); time.sleep(600)"
+try:
+    run_until_stopped([sys.executable, "-c", waiting], Path.cwd(), hears_interrupt=False)
+except KeyboardInterrupt:
+    print("stopped")
+"""
 
 HALF_BYTES = 100_000
 """Size of a database in which some tables are missing yet; it ends at 900,000."""
@@ -38,6 +51,7 @@ def begin(project: Path, code: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -85,3 +99,13 @@ services.run_until_stopped([sys.executable, "-c", "raise SystemExit(3)"], Path.c
 
     assert done.returncode != 0
     assert "ended by itself with exit code 3" in done.stderr
+
+
+def test_ctrl_c_ends_the_pages_without_a_traceback(tmp_path):
+    with begin(tmp_path, STOPPED) as shown:
+        assert shown.stdout is not None
+        assert shown.stdout.readline() == "up\n"
+        os.killpg(shown.pid, signal.SIGINT)  # as a terminal does: to the service as well
+        said, errors = shown.communicate(timeout=60)
+
+    assert (said, errors) == ("stopped\n", "")
