@@ -59,9 +59,11 @@ def translate_folder(
     Each finished image has its line in `translations.jsonl`, after a first line that says what
     made it; a run that was killed goes on behind the last line.
 
-    Raises: DataError if there is no image, or `out` holds images made otherwise; LineageError if
-        the models are not related, unless `use_force` asks for a control experiment.
+    Raises: DataError if there is no image, or `out` holds images made otherwise or lies among
+        those that are read; LineageError if the models are not related, unless `use_force` asks
+        for a control experiment.
     """
+    _require_outside(place, out)
     device = find_device()
     models = load_model(parent, device), load_model(child, device)
     require_related(*models, force=use_force)
@@ -86,6 +88,18 @@ def translate_folder(
             advance(len(ids))
     pictures.write_rejected(out)
     return _summary(done, todo, pictures)
+
+
+def _require_outside(place: Path, out: Path) -> None:
+    """Refuse to write among the images that are read, or in their place.
+
+    Raises: DataError that names both.
+    """
+    if out.resolve().is_relative_to(place.resolve()):
+        raise DataError(
+            f"{str(out)!r} lies among the images {str(place)!r} and could replace them: "
+            "write to another place"
+        )
 
 
 def _given(settings: dict[str, object]) -> dict[str, Any]:
@@ -180,9 +194,10 @@ def predict_folder(place: Path, model: Path, out: Path) -> tuple[int, int]:
     Columns: `id`, `label.<name>` of every label that the reader reads, `confidence.<name>` of
     classes. Images that cannot be decoded have a row without labels, and no reading is invented.
 
-    Raises: CheckpointError if the model is no reader; DataError if there is no image to read or
-        the table cannot be written.
+    Raises: CheckpointError if the model is no reader; DataError if there is no image to read, or
+        the table cannot be written or lies among the images.
     """
+    _require_outside(place, out)
     reader = load_reader(model)
     pictures = open_pictures(place, reader.resolution)
     ids = pictures.ids

@@ -54,6 +54,18 @@ def test_the_grid_shows_image_parents_and_childs_drawing_in_each_row(images, mod
     assert grid.shape == (NUM_IMAGES * 128, 3 * 128, 3)
 
 
+@pytest.mark.parametrize("place", [".", "inner", "../images/new"])
+def test_images_that_are_read_are_never_written_over(images, models, tmp_path, place):
+    before = {path: path.read_bytes() for path in images.rglob("*.*")}
+
+    with pytest.raises(DataError, match="lies among the images"):
+        translate(images, models, images / place)
+    with pytest.raises(DataError, match="lies among the images"):
+        predict_folder(images / "inner/0.png", tmp_path, images / "inner/0.png")
+
+    assert {path: path.read_bytes() for path in images.rglob("*.*")} == before
+
+
 def test_a_killed_run_goes_on_where_it_was_with_the_same_images(images, models, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     translate(images, models, whole)
