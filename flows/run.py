@@ -158,7 +158,7 @@ def show_headline(root: Path) -> None:
         for child, scores in json.loads(figures.read_text("utf-8")).items():
             console.print(headline_table(child, scores["labels"]))
     if (root / REPORT).exists():
-        console.print(f"report: {root / REPORT}", soft_wrap=True)
+        console.print(f"report: {root / REPORT}", soft_wrap=True, markup=False, highlight=False)
 
 
 def headline_table(child: str, labels: dict[str, dict[str, Any]]) -> Table:

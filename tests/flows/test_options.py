@@ -5,7 +5,7 @@ import typer
 from rich.console import Console
 
 from flows.cli import app
-from flows.run import headline_table
+from flows.run import REPORT, headline_table, show_headline
 
 MODELS = {"--parent", "--child", "--out"}
 CODES = {"--space", "--steps", "--seed", "--force"}
@@ -66,3 +66,13 @@ def test_the_headline_says_what_is_transferable_and_what_is_a_control():
     assert hair.split() == ["hair_color", *["-"] * 4, "no", "(control)"]
     assert "no (control)" in hair
     assert "…" not in said.get()
+
+
+def test_the_path_of_the_report_is_printed_as_it_is(tmp_path, capsys):
+    page = tmp_path / "faces [v1]" / REPORT
+    page.parent.mkdir(parents=True)
+    page.touch()
+
+    show_headline(tmp_path / "faces [v1]")
+
+    assert capsys.readouterr().out == f"report: {page}\n"
