@@ -20,6 +20,7 @@ from tasks.devices import compute
 from tasks.layout import artifact
 from tasks.readers import train_reader
 from tasks.registry import CHALLENGER, CHAMPION, NUM_PROBES, registered_name
+from tasks.saying import warn
 from tasks.verdicts import read_verdicts
 
 
@@ -36,6 +37,7 @@ def save_reader(
     folder = artifact("evaluate", child) / "reader"
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not names:
+        warn(f"evaluate {child}: no label comes through in the child, so it has no reader")
         return None
     with compute(num_threads):
         train_reader(

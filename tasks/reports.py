@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from stylealign.params import Params
 from stylealign.report import ChildSources, Gate, Sources, build_page, render_page
 from tasks.layout import artifact, metrics_file
+from tasks.saying import tell
 
 PAGE_FILE = "index.html"
 
@@ -38,6 +39,7 @@ def write_report(params: Params, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / PAGE_FILE
     path.write_text(render_page(page), "utf-8")
+    tell(f"report: {path}")
     return path
 
 
