@@ -65,9 +65,8 @@ def run_until_stopped(command: list[str], root: Path, *, hears_interrupt: bool =
     Raises: StyleAlignError if it ends by itself.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    service = subprocess.Popen(
-        command, cwd=root, preexec_fn=None if hears_interrupt else ignore_interrupts
-    )
+    # Ctrl-C in a terminal goes to the processes of its own group.
+    service = subprocess.Popen(command, cwd=root, process_group=None if hears_interrupt else 0)
     try:
         service.wait()
     finally:
@@ -81,8 +80,3 @@ def run_until_stopped(command: list[str], root: Path, *, hears_interrupt: bool =
         f"`{command_name(command)}` ended by itself with exit code {service.returncode}, its own "
         "message stands above: start it again"
     )
-
-
-def ignore_interrupts() -> None:
-    """Leave Ctrl-C in the terminal to the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
