@@ -11,7 +11,7 @@ import pandas as pd
 from stylealign.data.dataset import ImageDataset
 from stylealign.data.labels import LabelSchema
 from stylealign.images import PixelBatch
-from stylealign.metrics.accuracy import score_labels
+from stylealign.metrics.accuracy import COMPARABLE, score_labels
 from stylealign.metrics.cached_readers import (
     MAX_READ_PX,
     Lessons,
@@ -28,7 +28,6 @@ from stylealign.metrics.coverage import (
 )
 from stylealign.metrics.readers.fitting import MIN_IMAGES
 from stylealign.metrics.readers.network import MIN_RESOLUTION
-from stylealign.metrics.readers.targets import READABLE
 from stylealign.params import CoverageParams
 from stylealign.training import Training
 from tasks.lessons import sides
@@ -162,5 +161,5 @@ def readable_schema(dataset: ImageDataset, ids: list[str]) -> LabelSchema:
     return {
         name: spec
         for name, spec in dataset.schema.items()
-        if spec.type in READABLE and known[name] >= MIN_IMAGES
+        if spec.type in COMPARABLE and known[name] >= MIN_IMAGES
     }

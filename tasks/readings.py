@@ -9,7 +9,7 @@ from typing import Final
 import pandas as pd
 import torch
 
-from stylealign.alignment.agreement import STATISTICS, compare_readings, draw_codes
+from stylealign.alignment.agreement import compare_readings, draw_codes
 from stylealign.data.choosing import choose_ids
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.data.labels import LabelSchema
@@ -130,9 +130,7 @@ class ReadPair:
                 f"{message}; give it more labelled images, or more analyze.reader_steps"
             )
         self.shared: LabelSchema = {
-            name: spec
-            for name, spec in first.readable.items()
-            if name in self.own.readable and spec.type in STATISTICS
+            name: spec for name, spec in first.readable.items() if name in self.own.readable
         }
         codes = draw_codes(
             parent.generator,

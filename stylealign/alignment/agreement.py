@@ -1,8 +1,9 @@
 """Agreement at equal z: whether parent and child draw the same attributes from the same code."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -13,15 +14,18 @@ from stylealign.checkpoints import require_related
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch
-from stylealign.metrics.accuracy import cohen_kappa, pearson
+from stylealign.metrics.accuracy import (
+    agreement,
+    agreement_of_numbers,
+    as_numbers,
+    column_of,
+    require_comparable,
+)
 from stylealign.metrics.bootstrap import bootstrap
 from stylealign.models import Generator, Model
 from stylealign.models.classes import draw_classes
 from stylealign.models.latents import Labels
 from stylealign.tensors import to_uint8
-
-STATISTICS: Final = {"continuous": pearson, "class": cohen_kappa}
-"""How labels are compared, by the types that can be."""
 
 
 @runtime_checkable
@@ -37,7 +41,7 @@ class LabelReader(Protocol):
 class Agreement:
     """Agreement of two readers on drawings of the same codes, beside what each can reach.
 
-    Units: Pearson's correlation for numbers, Cohen's kappa for classes, in [-1, 1].
+    Units: that of `metrics.accuracy.agreement`, in [-1, 1].
     """
 
     agreement: float
@@ -66,9 +70,11 @@ def measure_agreement(
     measured on true labels; `schema` holds the labels that both know. A conditional model draws
     classes at random, the same for both.
 
-    Raises: LineageError if the models are not related, unless `force` asks for a control.
+    Raises: LineageError if the models are not related, unless `force` asks for a control;
+        DataError if labels of a type cannot be compared.
     """
     require_related(parent, child, force=force)
+    require_comparable(schema)
     drawings = draw_pairs(parent, child, num_samples, batch_size=batch_size, seed=seed)
     parts = [[reader.predict(images) for reader, images in zip(readers, pair, strict=True)]
              for pair in drawings]  # fmt: skip
@@ -77,8 +83,8 @@ def measure_agreement(
     agreed = compare_readings(first, second, schema)
     results: dict[str, Agreement] = {}
     for name, spec in schema.items():
-        statistic = statistic_of(spec.type)
-        columns = first[name].to_numpy(), second[name].to_numpy()
+        columns = [as_numbers(column_of(read, name), spec) for read in (first, second)]
+        statistic = partial(agreement_of_numbers, spec=spec)
         low, high = bootstrap(statistic, *columns, num_resamples=num_bootstrap, rng=rng)
         results[name] = Agreement(
             agreement=agreed[name], low=low, high=high,
@@ -90,15 +96,14 @@ def measure_agreement(
 def compare_readings(
     first: pd.DataFrame, second: pd.DataFrame, schema: LabelSchema
 ) -> dict[str, float]:
-    """Agreement of two readers label by label: Pearson's correlation, or Cohen's kappa of classes.
+    """Agreement of two readers label by label.
 
     Shapes: one row per code, the same codes in both; one column per label of the schema.
-    Raises: DataError if labels of this type cannot be compared.
+    Raises: DataError if a reader gives no value.
     """
-    return {
-        name: statistic_of(spec.type)(first[name].to_numpy(), second[name].to_numpy())
-        for name, spec in schema.items()
-    }
+    for readings in (first, second):
+        _require_values(readings, schema)
+    return _compare(first, second, schema)
 
 
 def measure_ceiling(
@@ -107,14 +112,26 @@ def measure_ceiling(
     """Agreement of a reader with true labels of images that it was not fitted on.
 
     Shapes: images [N, R, R, 3], labels N rows with one column per label of the schema.
+    Raises: DataError if the reader gives no value.
     """
     readings = reader.predict(images)
-    ceilings: dict[str, float] = {}
-    for name, spec in schema.items():
-        known = labels[name].notna().to_numpy()
-        truth, read = labels[name].to_numpy()[known], readings[name].to_numpy()[known]
-        ceilings[name] = statistic_of(spec.type)(truth, read)
-    return ceilings
+    _require_values(readings, schema)
+    return _compare(labels, readings, schema)
+
+
+def _compare(first: pd.DataFrame, second: pd.DataFrame, schema: LabelSchema) -> dict[str, float]:
+    return {
+        name: agreement(column_of(first, name), column_of(second, name), spec)
+        for name, spec in schema.items()
+    }
+
+
+def _require_values(readings: pd.DataFrame, schema: LabelSchema) -> None:
+    for name in schema:
+        num = int(readings[name].isna().to_numpy().sum())
+        if num:
+            message = f"a reader gives no value of {name!r} for {num} of {len(readings)} images"
+            raise DataError(f"{message}: its weights or the images are not finite")
 
 
 def draw_pairs(
@@ -140,13 +157,3 @@ def draw_codes(
         size = min(batch_size, num - first)
         z = torch.randn(size, generator.mapping.network.z_dim, generator=rng).to(generator.w_avg)
         yield z, draw_classes(generator, size, rng, shares)
-
-
-def statistic_of(label_type: str) -> Callable[[np.ndarray, np.ndarray], float]:
-    """Pearson's correlation for numbers, Cohen's kappa for classes.
-
-    Raises: DataError if labels of this type cannot be compared.
-    """
-    if label_type not in STATISTICS:
-        raise DataError(f"agreement on labels of type {label_type!r} is not defined")
-    return STATISTICS[label_type]

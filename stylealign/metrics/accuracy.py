@@ -1,4 +1,6 @@
-"""Scores of predicted labels against true ones."""
+"""Scores of predicted labels against true ones, and agreement of any two columns of a label."""
+
+from typing import Final, cast
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,20 @@ from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.errors import DataError
 
 Values = np.ndarray | pd.Series
+
+COMPARABLE: Final = ("class", "multilabel", "continuous", "ordinal")
+"""Types of labels whose values are the same or not, or a distance apart, wherever they are."""
+
+
+def require_comparable(schema: LabelSchema) -> None:
+    """Refuse labels of other types.
+
+    Raises: DataError naming the label and its type.
+    """
+    for name, spec in schema.items():
+        if spec.type not in COMPARABLE:
+            message = f"label {name!r} is of type {spec.type!r}, expected one of {COMPARABLE!r}"
+            raise DataError(f"{message}; leave it out of `labels`")
 
 
 def balanced_accuracy(truth: Values, predicted: Values) -> float:
@@ -97,6 +113,43 @@ def spearman(first: Values, second: Values) -> float:
     """
     ranks = [pd.Series(values).rank().to_numpy() for values in _check_numbers(first, second)]
     return pearson(ranks[0], ranks[1])
+
+
+def agreement(first: pd.Series, second: pd.Series, spec: LabelSpec) -> float:
+    """How far two columns go together, over rows that have both: 1 is perfect, 0 is chance.
+
+    Cohen's kappa of classes, and its mean over the values of a multi-label; Pearson's
+    correlation of numbers and of levels.
+    """
+    return agreement_of_numbers(as_numbers(first, spec), as_numbers(second, spec), spec)
+
+
+def agreement_of_numbers(
+    first: Float[np.ndarray, "N K"], second: Float[np.ndarray, "N K"], spec: LabelSpec
+) -> float:
+    """The same of two columns that are numbers already, as `as_numbers` makes them."""
+    known = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
+    measure = pearson if spec.type in ("continuous", "ordinal") else cohen_kappa
+    columns = zip(first[known].T, second[known].T, strict=True)
+    return float(np.mean([measure(one, other) for one, other in columns]))
+
+
+def column_of(table: pd.DataFrame, name: str) -> pd.Series:
+    """One column, which pandas' own types leave open."""
+    return cast("pd.Series", table[name])
+
+
+def as_numbers(column: pd.Series, spec: LabelSpec) -> Float[np.ndarray, "N K"]:
+    """The label as numbers: place of a class, rank of a level, membership of each value.
+
+    Shapes: [N, num_values] for a multi-label, else [N, 1]; NaN where the label is missing.
+    """
+    name = "label"
+    encoded = encode_labels(pd.DataFrame({name: column.to_numpy()}), {name: spec})[name]
+    numbers = encoded.astype(np.float64).reshape(len(column), -1)
+    if spec.type in ("class", "ordinal"):
+        numbers[numbers < 0] = np.nan
+    return numbers
 
 
 def score_labels(

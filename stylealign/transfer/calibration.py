@@ -8,10 +8,9 @@ from sklearn.isotonic import IsotonicRegression
 
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import DataError
+from stylealign.metrics.accuracy import agreement, column_of
 from stylealign.metrics.calibration import CalibrationFigures, measure_calibration
 from stylealign.transfer.evidence import (
-    agreement,
-    column_of,
     is_missing,
     measure_evidence,
     measure_rightness,

@@ -5,7 +5,8 @@ import pandas as pd
 
 from stylealign.data.encoding import EncodedLabels, decode_labels, encode_labels
 from stylealign.data.labels import LabelSchema, LabelSpec
-from stylealign.transfer.evidence import column_of, require_transferable
+from stylealign.metrics.accuracy import column_of
+from stylealign.transfer.evidence import require_transferable
 
 
 def follow_redrawing(

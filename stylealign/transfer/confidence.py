@@ -9,13 +9,11 @@ import pandas as pd
 from jaxtyping import Float
 
 from stylealign.data.labels import LabelSchema, LabelSpec
+from stylealign.metrics.accuracy import agreement_of_numbers, as_numbers, column_of
 from stylealign.metrics.bootstrap import bootstrap
 from stylealign.transfer.calibration import Calibration
 from stylealign.transfer.evidence import (
-    agreement_of_numbers,
-    as_numbers,
     chance_of,
-    column_of,
     is_missing,
     measure_evidence,
 )

@@ -1,17 +1,15 @@
 """Evidence: how far readings of an image speak for the label it was given."""
 
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from stylealign.data.encoding import encode_labels
 from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.errors import DataError
-from stylealign.metrics.accuracy import cohen_kappa, pearson
+from stylealign.metrics.accuracy import as_numbers, column_of, require_comparable
 
-TRANSFERABLE_TYPES: Final = ("class", "multilabel", "continuous", "ordinal")
 SAME_LEVEL: Final = 0.5
 """Tolerance of an ordinal label that declares none, in levels: only the same level is right."""
 
@@ -21,10 +19,8 @@ def require_transferable(schema: LabelSchema) -> None:
 
     Raises: DataError naming the label, and what is wrong with it.
     """
+    require_comparable(schema)
     for name, spec in schema.items():
-        if spec.type not in TRANSFERABLE_TYPES:
-            message = f"label {name!r} is of type {spec.type!r}, expected {TRANSFERABLE_TYPES!r}"
-            raise DataError(f"{message}; leave it out of the transfer")
         if spec.type == "continuous" and not (spec.tolerance and spec.tolerance > 0):
             raise DataError(
                 f"label {name!r} is continuous and has a tolerance of {spec.tolerance!r}, expected "
@@ -71,25 +67,6 @@ def is_right(given: pd.Series, read: pd.Series, spec: LabelSpec) -> Bool[np.ndar
     return np.asarray(agrees.all(axis=1))
 
 
-def agreement(given: pd.Series, read: pd.Series, spec: LabelSpec) -> float:
-    """How far two columns go together, over rows that have both: 1 is perfect, 0 is chance.
-
-    Cohen's kappa of classes, and its mean over the values of a multi-label; Pearson's
-    correlation of numbers and of levels.
-    """
-    return agreement_of_numbers(as_numbers(given, spec), as_numbers(read, spec), spec)
-
-
-def agreement_of_numbers(
-    first: Float[np.ndarray, "N K"], second: Float[np.ndarray, "N K"], spec: LabelSpec
-) -> float:
-    """The same of two columns that are numbers already, as `as_numbers` makes them."""
-    known = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
-    measure = pearson if spec.type in ("continuous", "ordinal") else cohen_kappa
-    columns = zip(first[known].T, second[known].T, strict=True)
-    return float(np.mean([measure(one, other) for one, other in columns]))
-
-
 def chance_of(given: pd.Series, spec: LabelSpec) -> Float[np.ndarray, " N"]:
     """Probability that each label is right of a random row of the set."""
     own = as_numbers(given, spec)
@@ -102,19 +79,6 @@ def chance_of(given: pd.Series, spec: LabelSpec) -> Float[np.ndarray, " N"]:
     values, counts = np.unique(known, axis=0, return_counts=True)
     is_value = (own[:, None] == values).all(axis=2)
     return is_value @ (counts / max(len(known), 1))
-
-
-def as_numbers(column: pd.Series, spec: LabelSpec) -> Float[np.ndarray, "N K"]:
-    """The label as numbers: place of a class, rank of a level, membership of each value.
-
-    Shapes: [N, num_values] for a multi-label, else [N, 1]; NaN where the label is missing.
-    """
-    name = "label"
-    encoded = encode_labels(pd.DataFrame({name: column.to_numpy()}), {name: spec})[name]
-    numbers = encoded.astype(np.float64).reshape(len(column), -1)
-    if spec.type in ("class", "ordinal"):
-        numbers[numbers < 0] = np.nan
-    return numbers
 
 
 def as_variables(column: pd.Series, spec: LabelSpec) -> Float[np.ndarray, "N K"]:
@@ -137,11 +101,6 @@ def tolerance_of(spec: LabelSpec) -> float:
     if spec.tolerance is None or spec.tolerance <= 0:
         raise DataError("a continuous label needs a tolerance above 0 in the label schema")
     return spec.tolerance
-
-
-def column_of(table: pd.DataFrame, name: str) -> pd.Series:
-    """One column, which pandas' own types leave open."""
-    return cast("pd.Series", table[name])
 
 
 def is_missing(given: pd.Series) -> Bool[np.ndarray, " N"]:

@@ -11,9 +11,10 @@ from jaxtyping import Float
 
 from stylealign.data.labels import LabelSchema
 from stylealign.images import PixelBatch
+from stylealign.metrics.accuracy import agreement, column_of
 from stylealign.metrics.bootstrap import interval
 from stylealign.metrics.readers import Reader, fit_reader
-from stylealign.transfer.evidence import agreement, as_variables, column_of
+from stylealign.transfer.evidence import as_variables
 
 MIN_PRESENT: Final = 0.5
 """Share of readers' agreement on drawn images that must surely be left on real ones.

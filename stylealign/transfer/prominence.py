@@ -10,8 +10,9 @@ from jaxtyping import Float
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch
+from stylealign.metrics.accuracy import column_of
 from stylealign.metrics.bootstrap import interval
-from stylealign.transfer.evidence import as_variables, column_of, is_missing
+from stylealign.transfer.evidence import as_variables, is_missing
 
 MIN_PROMINENCE: Final = 0.1
 """A label of which surely less than this share is left is gone, whatever trace there is."""

@@ -10,6 +10,7 @@ import torch
 from stylealign.data.labels import LabelSchema, LabelSpec
 from stylealign.errors import DataError, LineageError
 from stylealign.inversion import Encoder, fit_encoder
+from stylealign.metrics.accuracy import agreement
 from stylealign.metrics.calibration import expected_calibration_error
 from stylealign.models import Latents, Model, ModelConfig
 from stylealign.tensors import to_uint8
@@ -25,7 +26,7 @@ from stylealign.transfer import (
     read_with,
     score_confidence,
 )
-from stylealign.transfer.evidence import agreement, chance_of
+from stylealign.transfer.evidence import chance_of
 
 CHANNELS = {4: 8, 8: 8, 16: 8}
 SCHEMA: LabelSchema = {

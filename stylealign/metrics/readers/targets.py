@@ -1,7 +1,6 @@
 """How labels become outputs of a reader: losses on the way in, values on the way out."""
 
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 import torch
@@ -12,8 +11,7 @@ from torch.nn import functional
 from stylealign.data.encoding import MISSING_CLASS, EncodedLabels, decode_labels
 from stylealign.data.labels import LabelSchema
 from stylealign.errors import DataError
-
-READABLE: Final = ("class", "multilabel", "continuous", "ordinal")
+from stylealign.metrics.accuracy import require_comparable
 
 Readings = dict[str, np.ndarray]
 """What a reader says before it decides: probabilities of each value, or numbers."""
@@ -40,10 +38,8 @@ def plan_targets(labels: EncodedLabels, schema: LabelSchema) -> Targets:
     """
     targets: Targets = {}
     start = 0
+    require_comparable(schema)
     for name, spec in schema.items():
-        if spec.type not in READABLE:
-            message = f"label {name!r} is of type {spec.type!r}, a reader expects {READABLE!r}"
-            raise DataError(f"{message}; leave it out of the schema")
         known = labels[name][_is_known(labels[name])]
         if len(known) == 0:
             raise DataError(f"label {name!r} has no value to learn from, expected at least one")

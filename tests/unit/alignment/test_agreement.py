@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from stylealign.alignment import measure_agreement, measure_ceiling
+from stylealign.alignment.agreement import compare_readings
 from stylealign.data.labels import LabelSpec
 from stylealign.errors import DataError, LineageError
 
@@ -67,7 +68,27 @@ def test_rows_without_a_label_do_not_count_for_the_ceiling(reader, schema):
 
 
 def test_labels_without_a_measure_of_agreement_are_refused(parent, child, reader):
-    schema = {"brightness": LabelSpec(type="multilabel", values=("a",))}
+    schema = {"brightness": LabelSpec(type="boxes", unit="px")}
 
-    with pytest.raises(DataError, match="not defined"):
+    with pytest.raises(DataError, match="'brightness' is of type 'boxes'"):
         measure(parent, child, reader, schema)
+
+
+def test_levels_agree_by_rank_and_sets_of_values_by_each_value():
+    schema = {
+        "age": LabelSpec(type="ordinal", values=("young", "middle", "old")),
+        "wears": LabelSpec(type="multilabel", values=("hat", "scarf")),
+    }
+    first = pd.DataFrame({
+        "age": ["young", "middle", "old", "old"], "wears": [["hat"], ["scarf"], [], ["hat"]],
+    })  # fmt: skip
+    second = pd.DataFrame({
+        "age": ["young", "young", "old", "old"], "wears": [["hat"], [], ["scarf"], ["hat"]],
+    })  # fmt: skip
+
+    itself, other = compare_readings(first, first, schema), compare_readings(first, second, schema)
+
+    assert itself == pytest.approx({"age": 1.0, "wears": 1.0})
+    assert other["age"] == pytest.approx(np.corrcoef([0, 1, 2, 2], [0, 0, 2, 2])[0, 1])
+    # hats agree; scarves by chance in 10 of 16 pairs, in fact in 2 of 4
+    assert other["wears"] == pytest.approx((1.0 + (2 / 4 - 10 / 16) / (1 - 10 / 16)) / 2)
