@@ -106,8 +106,8 @@ def test_a_port_that_no_machine_has_is_refused(folder, command):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("translate . --parent nothing --child nothing --out out", "'nothing' cannot be read"),
-        ("predict . --model nothing --out labels.parquet", "cannot open reader 'nothing'"),
+        ("translate . --parent nothing --child nothing --out ../out", "'nothing' cannot be read"),
+        ("predict . --model nothing --out ../labels.parquet", "cannot open reader 'nothing'"),
         ("morph a b --parent nothing --child nothing --out morph.mp4", "ends in '.mp4'"),
         ("inspect params.yaml", "is no model file"),
         ("convert params.yaml .", "is not empty"),
