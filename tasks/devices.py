@@ -10,7 +10,9 @@ from prefect.concurrency.sync import concurrency
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from stylealign.errors import ParamsError
 from stylealign.models.allocator import keep_freed_memory
+from stylealign.models.precision import convolve_exactly
 from tasks.saying import tell
 
 LIMIT = "gpu"
@@ -23,9 +25,19 @@ WAITING = (
 
 
 def choose_device(wanted: str) -> str:
-    """`cpu` or `cuda`; `auto` takes the first CUDA device where there is one."""
+    """`cpu` or `cuda`; `auto` takes the first CUDA device where there is one.
+
+    Raises: ParamsError if `cuda` is wanted and torch finds none.
+    """
+    convolve_exactly()
+    has_cuda = torch.cuda.is_available()
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if has_cuda else "cpu"
+    if wanted == "cuda" and not has_cuda:
+        raise ParamsError(
+            f"project.device is {wanted!r}, but torch {torch.__version__} finds no CUDA device: "
+            "set it to auto or cpu, or mend the driver or the build of torch"
+        )
     return wanted
 
 
@@ -56,7 +68,7 @@ def compute(num_threads: int) -> Generator[None]:
     keep_freed_memory()
     torch.set_num_threads(num_threads)
     with get_client(sync_client=True) as client:
-        client.upsert_global_concurrency_limit_by_name(LIMIT, max(1, torch.cuda.device_count()))
+        client.upsert_global_concurrency_limit_by_name(LIMIT, 1)
         limit = client.read_global_concurrency_limit_by_name(LIMIT)
     if limit.active_slots >= limit.limit:
         tell(WAITING)

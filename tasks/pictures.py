@@ -13,6 +13,7 @@ from stylealign.data.sources import Source, open_source
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch, crop_and_resize, decode
 from stylealign.models.allocator import keep_freed_memory
+from stylealign.models.precision import convolve_exactly
 
 Reject = tuple[str, str, str]
 """Id, path and reason of an image that cannot be used."""
@@ -93,4 +94,5 @@ def require_folder(folder: Path) -> None:
 def find_device() -> str:
     """The first CUDA device, or the CPU where there is none."""
     keep_freed_memory()
+    convolve_exactly()
     return "cuda" if torch.cuda.is_available() else "cpu"

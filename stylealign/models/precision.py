@@ -14,7 +14,20 @@ ADVICE: Final = (
 
 
 def is_imitated(precision: Precision, device: torch.device) -> bool:
-    """Whether a CPU has no kernels for this precision: on x86 they take AVX-512."""
-    if precision == "float32" or device.type != "cpu":
+    """Whether a device has no instructions for this precision.
+
+    On x86 these are AVX-512's, on CUDA those of compute capability 8.
+    """
+    if precision == "float32":
         return False
-    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if device.type == "cuda":
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def convolve_exactly() -> None:
+    """Keep CUDA from rounding float32 to the 10 bits of TF32 before it convolves, as torch lets it.
+
+    The short steps of a path length change an image by less than that.
+    """
+    torch.backends.cudnn.allow_tf32 = False
