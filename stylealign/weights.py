@@ -86,3 +86,9 @@ def build_with(tensors: Mapping[str, Tensor], build: Callable[[], Network]) -> N
     network = build()
     network.load_state_dict(tensors)
     return network.eval()
+
+
+def on_device(network: Network, device: torch.device) -> Network:
+    """The network, moved to a device; its weights stay fit for gradients in inference mode, too."""
+    with torch.inference_mode(mode=False):
+        return network.to(device)

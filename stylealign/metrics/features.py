@@ -22,6 +22,7 @@ from stylealign.metrics.vgg16 import RESOLUTION as VGG16_PX
 from stylealign.metrics.vgg16 import load_vgg16
 from stylealign.portions import Portions
 from stylealign.tensors import to_float
+from stylealign.weights import on_device
 
 EXTRACTORS: Final = ("lite2", "inception", "vgg16")
 PUBLISHED_RESOLUTIONS: Final = {"inception": INCEPTION_PX, "vgg16": VGG16_PX}
@@ -75,7 +76,7 @@ class Lite2Extractor:
 
         Shapes: images [N, 3, H, W]; returns [N, 1280].
         """
-        network = load_lite2().to(images.device)
+        network = on_device(load_lite2(), images.device)
         return network(resize(images, self.resolution))
 
 
@@ -106,7 +107,7 @@ class InceptionExtractor:
         Shapes: images [N, 3, H, W]; returns [N, 2048].
         Raises: CheckpointError if the weights are not those of the network.
         """
-        network = load_inception(self.weights).to(images.device)
+        network = on_device(load_inception(self.weights), images.device)
         size = (INCEPTION_PX, INCEPTION_PX)
         return network(functional.interpolate(images, size, mode="bilinear"))
 
@@ -134,7 +135,7 @@ class Vgg16Extractor:
         Shapes: images [N, 3, H, W]; returns [N, 4096].
         Raises: CheckpointError if the weights are not those of the network.
         """
-        network = load_vgg16(self.weights).to(images.device)
+        network = on_device(load_vgg16(self.weights), images.device)
         return network(resize(images, VGG16_PX))
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stylealign.errors import DataError
 from stylealign.metrics.lite2 import load_lite2
+from stylealign.weights import on_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Lite2Blocks:
         Shapes: images [N, 3, H, W]; returns a list of [N, C, H / 2, W / 2] and smaller.
         Units:  pixels in [-1, 1].
         """
-        network = load_lite2().to(images.device)
+        network = on_device(load_lite2(), images.device)
         features = network.block_features(images, num_blocks=self.num_blocks)
         return [unit_channels(feature) for feature in features]
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stylealign.metrics.perceptual import unit_channels
 from stylealign.metrics.published import WeightsFile, load_published
+from stylealign.weights import on_device
 
 RESOLUTION: Final = 224
 WIDTHS: Final = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -91,7 +92,7 @@ class Vgg16Blocks:
         Shapes: images [N, 3, H, W]; returns a list of [N, C, H, W] and smaller.
         Units:  pixels in [-1, 1].
         """
-        network = load_vgg16(self.weights).to(images.device)
+        network = on_device(load_vgg16(self.weights), images.device)
         return [unit_channels(feature) for feature in network.block_features(images)]
 
 

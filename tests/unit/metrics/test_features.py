@@ -1,5 +1,6 @@
 """Laws of the feature extractors and of the perceptual distance, on the real network."""
 
+import copy
 import weakref
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from torch.nn import functional
 
 from stylealign.errors import DataError, ParamsError
+from stylealign.metrics import features
 from stylealign.metrics.distances import frechet_distance, frechet_of_moments
 from stylealign.metrics.features import (
     collect_features,
@@ -20,7 +22,7 @@ from stylealign.metrics.features import (
     metric_name,
     resize,
 )
-from stylealign.metrics.lite2 import load_lite2
+from stylealign.metrics.lite2 import Lite2, load_lite2
 from stylealign.metrics.moments import Moments
 from stylealign.metrics.perceptual import Lite2Blocks, perceptual_distance
 from stylealign.tensors import to_float
@@ -199,6 +201,20 @@ def test_the_network_stays_frozen_and_differentiable_when_first_used_in_inferenc
 
     assert images.grad is not None
     assert not any(parameter.requires_grad for parameter in load_lite2().parameters())
+
+
+def test_what_moves_the_network_to_a_device_leaves_it_differentiable(lite2_64, monkeypatch):
+    def to_float64(network, *_):
+        """A move that is one here: no other device is needed to have other weights."""
+        return network.double()
+
+    network = copy.deepcopy(load_lite2())
+    monkeypatch.setattr(features, "load_lite2", lambda: network)
+    monkeypatch.setattr(Lite2, "to", to_float64)
+    with torch.inference_mode():
+        lite2_64(torch.zeros(1, 3, 64, 64, dtype=torch.float64))
+
+    assert not any(weight.is_inference() for weight in network.parameters())
 
 
 def test_features_of_different_sizes_cannot_be_compared():
