@@ -10,7 +10,7 @@ CPU's random numbers drawn there. Speed, memory, kernels and rounding of a GPU a
 # What imitates a device has to reach under torch's public names.
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,18 @@ _MAY_MIX = {
     _aten.index_put_.default,
 }
 """What a GPU does with tensors of both: copies, and places that are named by the CPU."""
+
+
+_READS = {
+    _aten._local_scalar_dense.default,
+    _aten.equal.default,
+    _aten.masked_select.default,
+    _aten.nonzero.default,
+}
+"""What ends only when a GPU has computed all that was asked of it, as its numbers are read."""
+
+waits: list[str] = []
+"""Everything so far for which a GPU would have been waited for: reads, and copies from or to it."""
 
 
 class OtherTensor(Tensor):
@@ -65,6 +77,7 @@ class OtherTensor(Tensor):
 
     def tolist(self) -> Any:
         """As a GPU's tensor, copied."""
+        waits.append("tolist")
         return self.held.tolist()
 
     def numpy(self, **_: object) -> np.ndarray:
@@ -100,12 +113,25 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         is_other = isinstance(args[0], OtherTensor) if func in _MAY_MIX else bool(others)
     if is_other and kwargs.get("generator") is not None:
         raise RuntimeError(f"{func} on device {OTHER} with a generator of the CPU")
+    if _waits(func, args, others, is_other=is_other):
+        waits.append(str(func))
     held_args, held_kwargs = tree_map_only(OtherTensor, lambda t: t.held, (args, kwargs))
     out = func(*held_args, **held_kwargs)
     if not is_other:
         return out
     out = tree_map_only(Tensor, OtherTensor, out)
     return return_and_correct_aliasing(func, args, kwargs, out) if others else out
+
+
+def _waits(func: Any, args: Any, others: Sequence[Tensor], *, is_other: bool) -> bool:
+    if func in {_aten.copy_.default, _aten._to_copy.default}:
+        source = args[1] if func is _aten.copy_.default else args[0]
+        return isinstance(source, OtherTensor) != is_other
+    if func in _MAY_MIX:  # which count the places that a mask names
+        return bool(others) and any(
+            leaf.dtype == torch.bool for leaf in tree_leaves(args[1]) if isinstance(leaf, Tensor)
+        )
+    return bool(others) and func in _READS
 
 
 def pretend(patch: Callable[[Any, str, Any], None] = setattr) -> None:

@@ -189,11 +189,13 @@ class _Best:
         self.late_losses = self.losses
 
     def keep(self, variables: list[Tensor], losses: Float[Tensor, " N"]) -> None:
+        # Places that a mask names would have to be counted, for which a GPU is waited for.
         losses = losses.detach()
         is_better = losses < self.losses
         self.losses = torch.where(is_better, losses, self.losses)
         for kept, variable in zip(self.variables, variables, strict=True):
-            kept[is_better] = variable.detach()[is_better]
+            rows = is_better.view(-1, *[1] * (kept.dim() - 1))
+            kept.copy_(torch.where(rows, variable.detach(), kept))
 
     def forget(self) -> None:
         """Compare anew from here: losses of another precision are no measure."""

@@ -143,7 +143,7 @@ class StyledConv(nn.Module):
         """Convolve under a style; `noise` is its map, or "const", "random" or "none"."""
         power = made_of(self.weight, tap_power)
         demodulation = (
-            self.gain * torch.addmm(style.new_tensor(1e-8), style.square(), power.t()).rsqrt()
+            self.gain * torch.addmm(style.new_full((1,), 1e-8), style.square(), power.t()).rsqrt()
         )
         noise_map = self._noise(x, noise)
         layer = Layer(

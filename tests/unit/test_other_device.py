@@ -1,5 +1,7 @@
 """What is computed on a device that is not the CPU: the same, and nothing is mixed."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes
 from stylealign.translation import translate
-from tests.other_device import OTHER, OtherDevice, pretend
+from tests.other_device import OTHER, OtherDevice, pretend, waits
 
 SIZE = 32
 CLASSES = Classes("kind", torch.tensor([0.75, 0.25]))
@@ -98,6 +100,36 @@ def test_codes_are_found_and_drawn_as_on_the_cpu(space, device):
     ends = found[1].latents, there
     frames = list(morph(*ends, *ends, num_frames=3, force=True))
     assert {str(frame.device) for frame in frames} == {device}
+
+
+def count_waits(compute: Callable[[], object]) -> int:
+    before = len(waits)
+    compute()
+    return len(waits) - before
+
+
+def test_reads_and_copies_are_what_a_gpu_is_waited_for(device):
+    there = torch.randn(4).to(device)
+    reads = [
+        there.tolist, there.cpu, there.sum().item, there.nonzero, lambda: there[there > 0],
+        lambda: bool((there > 0).any()), lambda: torch.zeros(4).to(device),
+    ]  # fmt: skip
+
+    assert all(count_waits(read) >= 1 for read in reads)
+    assert count_waits(lambda: torch.where(there > 0, there + 1, there)[1:]) == 0
+
+
+@pytest.mark.parametrize("use_noise", [False, True])
+def test_no_step_of_an_inversion_waits_for_the_device(use_noise, device):
+    model, images = new_model().to(device), new_images()
+
+    def steps(num: int) -> int:
+        return count_waits(
+            lambda: invert(images, model, num_steps=num, use_noise_optimization=use_noise)
+        )
+
+    steps(1)  # brings the networks there
+    assert steps(5) == steps(2)
 
 
 def test_an_inversion_has_its_options_there(device):
