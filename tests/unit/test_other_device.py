@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torch import distributed
 
 from stylealign.inversion import fit_encoder, invert
 from stylealign.metrics.features import collect_features, load_extractor
@@ -16,6 +17,7 @@ from stylealign.morphing import morph
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes
+from stylealign.training.split import Split
 from stylealign.translation import translate
 from tests.other_device import OTHER, OtherDevice, pretend, waits
 
@@ -178,6 +180,32 @@ def test_a_child_is_trained_and_goes_on_as_on_the_cpu(changes, device, tmp_path)
     assert (stopped.kimg, resumed.kimg) == (0.016, 0.032)
     for name, weight in resumed.G_ema.state_dict().items():
         torch.testing.assert_close(weight.cpu(), expected.G_ema.state_dict()[name])
+
+
+def test_what_processes_exchange_lies_there(device, monkeypatch, tmp_path):
+    def exchange(tensor, **_):
+        """Of one process with itself; NCCL takes no tensor of the CPU, and none with gaps."""
+        assert str(tensor.device) == device
+        assert tensor.is_contiguous()
+
+    def gather(received, tensor):
+        exchange(tensor)
+        for one in received:
+            one.copy_(tensor)
+
+    monkeypatch.setattr(distributed, "all_reduce", exchange)
+    monkeypatch.setattr(distributed, "broadcast", exchange)
+    monkeypatch.setattr(distributed, "all_gather", gather)
+    recipe = Recipe(
+        total_kimg=0.032, tick_kimg=0.016, snapshot_kimg=0.016, batch_size=16, augment="bgc",
+        augment_p=0.5, classes="kind", pl_weight=1.0, pl_interval=1, r1_interval=1, **TERMS,
+    )  # fmt: skip
+    parent, child = (new_model(c_dim=2).to(device) for _ in range(2))
+    training = Training(child, parent.generator, recipe, split=Split(0, 2), classes=CLASSES)
+
+    ticks = list(train(training, _Noise(), snapshot=tmp_path / "snapshot.safetensors"))
+
+    assert [tick.kimg for tick in ticks] == [0.016, 0.032]
 
 
 def test_images_are_measured_there(device):
