@@ -91,7 +91,7 @@ def fit_encoder(
 
 def _new_network(model: Model, space: Space, width: int, seed: int) -> EncoderNetwork:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         network = build_network(model, space, width)
     if space in ("w", "w_plus"):
         with torch.no_grad():

@@ -81,7 +81,7 @@ def fit_reader(
     train_labels = encode_labels(labels.iloc[order], schema)
     targets = plan_targets(train_labels, schema)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         network = ReaderNetwork(
             resolution=images.shape[1],
             num_outputs=max(target.stop for target in targets.values()),

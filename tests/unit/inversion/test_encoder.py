@@ -45,7 +45,8 @@ def test_fitting_lowers_the_pixel_loss_in_every_space(parent, space):
     assert fitted.space == space
 
 
-def test_the_same_seed_fits_the_same_encoder(parent, samples):
+def test_the_same_seed_fits_the_same_encoder_and_no_gpu_is_seeded(parent, samples, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("a GPU was seeded"))
     first, second = (fit_small(parent, kimg=0.1, seed=4) for _ in range(2))
 
     other = fit_small(parent, kimg=0.1, seed=5)

@@ -48,11 +48,14 @@ def test_predictions_hold_values_of_the_schema_and_the_confidence_of_classes(rea
     assert reader.features(images).shape == (40, 128)
 
 
-def test_equal_seeds_give_equal_readers_and_leave_the_global_rng_alone(make_images, schema):
+def test_equal_seeds_give_equal_readers_and_leave_the_global_rng_alone(
+    make_images, schema, monkeypatch
+):
     images, labels = make_images(60, seed=0)
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("a GPU was seeded"))
 
     outputs = [
         fit_reader(images, labels, schema, seed=s, num_steps=6, recipe=RECIPE).outputs(images)
