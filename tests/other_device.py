@@ -89,6 +89,11 @@ class OtherTensor(Tensor):
         """It has its numbers, whatever the device is called."""
         return False
 
+    @property
+    def is_cuda(self) -> bool:
+        """What is done for GPUs alone is done here, too."""
+        return True
+
 
 class OtherDevice(TorchDispatchMode):
     """While it is entered, tensors can be made on the other device, and moved to it."""
@@ -149,11 +154,16 @@ def pretend(patch: Callable[[Any, str, Any], None] = setattr) -> None:
     def moved(made: Tensor, device: Any) -> Tensor:
         return made if device is None else made.to(device)
 
+    def tensor_there(data: Any, *, device: Any = None, **settings: Any) -> Tensor:
+        if device is None:
+            return tensor(data, **settings)
+        return tensor(data, device="cpu", **settings).to(device)
+
     def run_there(thread: threading.Thread) -> None:
         with OtherDevice():
             run(thread)
 
-    patch(torch, "tensor", lambda data, *, device=None, **k: moved(tensor(data, **k), device))
+    patch(torch, "tensor", tensor_there)
     patch(
         torch,
         "as_tensor",

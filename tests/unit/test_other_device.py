@@ -1,6 +1,8 @@
 """What is computed on a device that is not the CPU: the same, and nothing is mixed."""
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from stylealign.metrics.features import collect_features, load_extractor
 from stylealign.metrics.path_length import perceptual_path_length
 from stylealign.metrics.perceptual import Lite2Blocks
 from stylealign.models import Model, ModelConfig
+from stylealign.models.frozen import frozen
 from stylealign.models.latents import SPACES
 from stylealign.morphing import morph
 from stylealign.recipe import Recipe
@@ -20,10 +23,11 @@ from stylealign.training.classes import Classes
 from stylealign.training.split import Split
 from stylealign.translation import translate
 from tests.other_device import OTHER, OtherDevice, pretend, waits
+from tests.unit.models.test_alias_free import small_generator
 
 SIZE = 32
 CLASSES = Classes("kind", torch.tensor([0.75, 0.25]))
-TERMS = {
+TERMS: dict[str, Any] = {
     "style_mixing": 0.9, "layout_weight": 1.0, "feature_weight": 1.0, "style_weight": 1.0,
     "correspondence_weight": 1.0, "feature_max_resolution": 16, "part_size": 4,
 }  # fmt: skip
@@ -102,6 +106,44 @@ def test_codes_are_found_and_drawn_as_on_the_cpu(space, device):
     ends = found[1].latents, there
     frames = list(morph(*ends, *ends, num_frames=3, force=True))
     assert {str(frame.device) for frame in frames} == {device}
+
+
+@pytest.mark.parametrize("architecture", ["stylegan3-t", "stylegan3-r"])
+def test_stylegan3_draws_there_as_on_the_cpu(architecture, device, rng):
+    here, z = small_generator(architecture), torch.randn(2, 8, generator=rng)
+    there = copy.deepcopy(here).to(device)
+
+    drawn = [generator(z.to(generator.w_avg)) for generator in (here, there)]
+
+    torch.testing.assert_close(drawn[1].cpu(), drawn[0])
+
+
+def test_a_conditional_model_is_inverted_there_as_on_the_cpu(device):
+    here, there = (new_model(c_dim=2).to(place) for place in ("cpu", device))
+    images, c = new_images(), torch.eye(2)[[0, 1, 1, 0]]
+
+    found = [invert(images, model, c, space="w", num_steps=3) for model in (here, there)]
+
+    torch.testing.assert_close(found[1].latents.codes.cpu(), found[0].latents.codes)
+    assert fit_encoder(there, space="w", kimg=0.032, images=images).kimg == 0.032
+
+
+def test_bfloat16_is_drawn_channels_last_there_to_the_same_numbers(device, rng):
+    here, there = new_model().generator, new_model().to(device).generator
+    w_plus = here.mapping(torch.randn(2, 8, generator=rng)).detach()
+    images, gradients, taps = [], [], {}
+    for generator in (here, there):
+        w = w_plus.to(generator.w_avg).requires_grad_()
+        with frozen(generator):
+            drawn = generator.synthesis(w, taps=taps, precision="bfloat16")
+            images.append(drawn.detach().cpu())
+            gradients.append(torch.autograd.grad(drawn.square().sum(), w)[0].cpu())
+
+    assert not any(maps.is_contiguous() for maps in taps.values())
+    torch.testing.assert_close(images[1], images[0], rtol=0.02, atol=0.02 * float(images[0].std()))
+    torch.testing.assert_close(
+        gradients[1], gradients[0], rtol=0.05, atol=0.05 * float(gradients[0].std())
+    )
 
 
 def count_waits(compute: Callable[[], object]) -> int:
