@@ -26,6 +26,7 @@ from stylealign.models import Latents, Model, Space
 from stylealign.models.frozen import frozen
 from stylealign.models.latents import Images, Labels
 from stylealign.models.precision import Precision
+from stylealign.portions import Portions
 
 OnStep = Callable[[int, int], None]
 """Called after every step with the number of images done before this batch, and the step."""
@@ -86,12 +87,14 @@ def invert(
     code that it passed. It has converged if its PSNR reaches `min_psnr` and the last tenth of
     the steps lowered its loss by at most `MAX_IMPROVEMENT`. Without `start` the descent begins
     at the nearest of `num_candidates` samples. With `precision` "bfloat16" the first 85 %
-    of the steps draw in it, wide models about twice as fast; all else stays float32.
+    of the steps draw in it, wide models about twice as fast; all else stays float32. A batch that
+    the device does not hold is halved.
 
     Shapes: images [N, 3, R, R] in [-1, 1] or uint8 [N, R, R, 3]; c [N, c_dim]; seeds [N].
     Units:  learning_rate and code_noise in standard deviations of a code.
     Raises: DataError if images, seeds or start do not fit the model; LineageError if start is
-        of another model; DivergenceError if the model draws pixels that are not finite.
+        of another model; DivergenceError if the model draws pixels that are not finite;
+        ParamsError if memory runs out with a single image.
     Source: projection of arXiv:1912.04958, section 5, for a batch.
     """
     check_space(space)
@@ -102,7 +105,6 @@ def invert(
     weights = Weights(
         perceptual=perceptual_weight, spread=spread_weight, prior=prior_weight, noise=noise_weight
     )
-    solutions: list[Solution] = []
     with frozen(generator):
         targets = targets.clone()  # may have been made in inference mode
         with torch.no_grad():
@@ -115,8 +117,8 @@ def invert(
                 )  # fmt: skip
             else:
                 codes = check_start(start, model, space, len(targets)).clone()
-        for first in range(0, len(targets), batch_size):
-            rows = slice(first, first + batch_size)
+
+        def descend(rows: slice) -> Solution:
             objective = build_objective(
                 targets[rows], extract=perceptual, weights=weights, space=space,
                 w_avg=generator.w_avg, w_std=w_std,
@@ -127,7 +129,9 @@ def invert(
                 seeds=row_seeds[rows], noise_maps=noise_maps,
                 use_noise_optimization=use_noise_optimization, precision=precision,
             )  # fmt: skip
-            solutions.append(descent.run(codes[rows], on_step and partial(on_step, first)))
+            return descent.run(codes[rows], on_step and partial(on_step, rows.start))
+
+        solutions = Portions(batch_size).map(len(targets), descend)
     return _collect(solutions, model, space, num_steps, min_psnr, noise_seed)
 
 

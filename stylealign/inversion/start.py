@@ -7,6 +7,7 @@ from stylealign.inversion.losses import build_pyramid
 from stylealign.models import Generator, Space
 from stylealign.models.classes import draw_classes
 from stylealign.models.latents import Images, Labels
+from stylealign.portions import Portions
 
 _NUM_STATISTICS = 2048
 _LAYOUT = 16
@@ -82,14 +83,16 @@ def _draw_candidates(
     if space in ("w", "w_plus"):
         labels = None if label is None else label.expand(num, -1)
         codes = torch.cat([generator.w_avg[None], generator.mapping.network(z, labels)])
-    layouts = []
-    for part in codes.split(batch_size):
-        labels = None if label is None else label.expand(len(part), -1)
-        single: Space = "w" if space in ("w", "w_plus") else "z"
-        layouts.append(_layout(generator.synthesis(generator.to_w_plus(part, single, labels))))
+    single: Space = "w" if space in ("w", "w_plus") else "z"
+
+    def layout(rows: slice) -> Tensor:
+        labels = None if label is None else label.expand(len(codes[rows]), -1)
+        return _layout(generator.synthesis(generator.to_w_plus(codes[rows], single, labels)))
+
+    layouts = torch.cat(Portions(batch_size).map(len(codes), layout))
     if space.endswith("_plus"):
-        codes = codes[:, None].expand(-1, generator.mapping.num_ws, -1)
-    return codes, torch.cat(layouts)
+        return codes[:, None].expand(-1, generator.mapping.num_ws, -1), layouts
+    return codes, layouts
 
 
 def _layout(images: Images) -> Tensor:

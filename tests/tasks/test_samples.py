@@ -48,6 +48,21 @@ def test_how_many_are_drawn_at_once_changes_no_code(models):
     assert np.abs(few.astype(int) - draw_samples(parent, 40, seed=3)).max() <= 1
 
 
+def test_a_device_that_holds_few_images_draws_the_same_in_batches_of_the_same_size(models):
+    parent = load_model(models["parent"])
+    expected = list(iterate_samples(parent, 40, seed=3))
+
+    def check(_module, arguments):
+        if len(arguments[0]) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    parent.generator.synthesis.register_forward_pre_hook(check)
+    found = list(iterate_samples(parent, 40, seed=3))
+
+    assert [len(images) for images in found] == [len(images) for images in expected]
+    assert np.abs(np.concatenate(found).astype(int) - np.concatenate(expected)).max() <= 1
+
+
 def test_what_a_change_does_is_the_same_from_batches_as_from_whole_sets(models):
     parent, child = (load_model(models[name]) for name in ("parent", "child"))
 

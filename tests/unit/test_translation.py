@@ -55,6 +55,18 @@ def test_translating_to_itself_redraws_the_same_image(parent, space):
     assert torch.equal(translated, drawn)
 
 
+def test_a_device_that_holds_few_images_draws_the_same(parent, child):
+    latents, model = draw_codes(parent, "z_plus"), copy.deepcopy(child)
+
+    def check(_module, arguments):
+        if len(arguments[0]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.generator.synthesis.register_forward_pre_hook(check)
+
+    torch.testing.assert_close(translate(latents, model), translate(latents, child))
+
+
 @pytest.mark.parametrize("space", ["z", "z_plus"])
 def test_z_codes_pass_through_the_childs_own_mapping(parent, child, space):
     latents = draw_codes(parent, space)

@@ -1,5 +1,6 @@
 """Laws of the inversion."""
 
+import copy
 import math
 from functools import partial
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylealign.errors import DataError, DivergenceError, LineageError
+from stylealign.errors import DataError, DivergenceError, LineageError, ParamsError
 from stylealign.inversion import invert
 from stylealign.inversion.descent import rate_at
 from stylealign.inversion.noise import draw_noise_maps
@@ -55,6 +56,29 @@ def test_an_image_gets_the_same_code_in_any_company(parent, samples, space):
     torch.testing.assert_close(
         in_small_batches.latents.codes, together.latents.codes, atol=2e-3, rtol=0
     )
+
+
+def full_above(limit):
+    """A hook that raises what a full GPU raises where there are more than `limit` images."""
+
+    def check(_module, arguments):
+        if len(arguments[0]) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    return check
+
+
+def test_a_device_that_holds_few_images_finds_the_same_codes(parent, samples):
+    steps = partial(invert, space="w_plus", num_steps=8, seeds=range(6), code_noise=0.05)
+    expected, model = steps(samples, parent), copy.deepcopy(parent)
+
+    model.generator.synthesis.register_forward_pre_hook(full_above(2))
+    found = steps(samples, model)
+
+    torch.testing.assert_close(found.latents.codes, expected.latents.codes, atol=2e-3, rtol=0)
+    model.generator.synthesis.register_forward_pre_hook(full_above(0))
+    with pytest.raises(ParamsError, match="out of memory with 1 images"):
+        steps(samples, model)
 
 
 def test_the_same_seed_gives_the_same_bytes(parent, samples):
