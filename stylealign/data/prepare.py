@@ -24,7 +24,7 @@ from stylealign.data.tables import LABEL_PREFIX, image_table
 from stylealign.errors import DataError
 from stylealign.images import decode, encode_png
 
-ENGINE_VERSION: Final = 1
+ENGINE_VERSION: Final = 2
 """Raised whenever this stage would give other bytes for the same input."""
 
 
@@ -102,9 +102,8 @@ def prepare(
 
 
 def _fingerprint(resolution: int, schema: LabelSchema, template: Template | None) -> str:
-    has_boxes = any(spec.type == "boxes" for spec in schema.values())
     return fingerprint(
-        engine=ENGINE_VERSION + has_boxes,  # boxes outside the frame were kept once
+        engine=ENGINE_VERSION,
         resolution=resolution,
         schema={name: spec.model_dump(mode="json") for name, spec in schema.items()},
         template=template_record(template),
