@@ -28,7 +28,8 @@ services.show_pages(Path.cwd(), 0, 0)
 """The pages of a project, but for the two servers."""
 
 STOPPED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from pathlib import Path
 from flows.services import run_until_stopped
 waiting = "import time; print('up', flush=True); time.sleep(600)"
