@@ -66,17 +66,13 @@ def upconv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """Transposed convolution of stride 2 with a 3x3 kernel, not yet low-pass filtered.
 
     The kernel is read in the type of x. Wide layers on a CPU take activations channels last, which
-    saves a copy of what comes out. For a backward pass, which reads the weights again, these are
-    put into the order that is read.
+    saves a copy of what comes out.
 
     Shapes: x [N, in, H, W], weight [out, in, 3, 3] -> [N, out, 2H + 1, 2W + 1].
     """
     if _is_wide(x, weight):
         x = x.contiguous(memory_format=torch.channels_last)
-    turned = _arranged(weight, x, is_turned=True)
-    if _is_wide(x, weight) and torch.is_grad_enabled() and not is_kept(weight):
-        turned = turned.contiguous()
-    return convolve(x, turned, stride=2, is_transposed=True)
+    return convolve(x, _arranged(weight, x, is_turned=True), stride=2, is_transposed=True)
 
 
 def mix_channels(x: Tensor, weight: Tensor) -> Tensor:
@@ -109,7 +105,9 @@ def _arranged(weight: Tensor, x: Tensor, *, is_turned: bool = False) -> Tensor:
         order = torch.contiguous_format if x.is_contiguous() else torch.channels_last
         return made_of(weight, _arrangement(x.dtype, order, is_turned))
     weight = weight.to(x.dtype)
-    return weight.transpose(0, 1) if is_turned else weight
+    if not is_turned:
+        return weight
+    return _turned(weight) if _is_wide(x, weight) else weight.transpose(0, 1)
 
 
 @cache
@@ -117,10 +115,17 @@ def _arrangement(dtype: torch.dtype, order: torch.memory_format, is_turned: bool
     """One and the same for the same settings, by which `made_of` knows it."""
 
     def arrange(weight: Tensor) -> Tensor:
-        turned = weight.transpose(0, 1) if is_turned else weight
-        return turned.to(dtype).contiguous(memory_format=order)
+        weight = weight.to(dtype)
+        return (_turned(weight) if is_turned else weight).contiguous(memory_format=order)
 
     return arrange
+
+
+def _turned(weight: Tensor) -> Tensor:
+    """[out, in, H, W] -> [in, out, H, W], channels last: in memory a matrix's transpose."""
+    num_out, num_in, *size = weight.shape
+    rows = weight.reshape(num_out, -1).t().contiguous()
+    return rows.view(num_in, *size, num_out).movedim(-1, 1)
 
 
 def _is_wide(x: Tensor, weight: Tensor) -> bool:
