@@ -22,6 +22,7 @@ from stylealign.alignment import (
 )
 from stylealign.data.choosing import choose_ids
 from stylealign.data.dataset import open_dataset
+from stylealign.data.tables import LABEL_PREFIX
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch
 from stylealign.metrics.cached_features import cached_features
@@ -109,7 +110,7 @@ def compare_slopes(
     for name, spec in schema.items():
         if spec.type != "continuous":
             continue
-        labels = rows[f"label.{name}"].to_numpy(np.float64)
+        labels = rows[f"{LABEL_PREFIX}{name}"].to_numpy(np.float64)
         known = np.flatnonzero(np.isfinite(labels))
         values = labels[known]
         if len(values) < MIN_DIRECTION_ROWS or np.ptp(values) == 0:

@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stylealign.data.dataset import open_dataset
+from stylealign.data.tables import CONFIDENCE_PREFIX
 from stylealign.inversion import load_encoder
 from stylealign.metrics.calibration import CalibrationFigures, measure_calibration
 from stylealign.metrics.readers import Reader, Readings, load_reader
@@ -69,7 +70,7 @@ def judge_rows(reader: Reader, transferred: Path) -> dict[str, CalibrationFigure
     rightness = measure_rightness(given, reader.predict(moved.images()), schema)
     figures: dict[str, CalibrationFigures] = {}
     for name in schema:
-        stated = table[f"confidence.{name}"].to_numpy(np.float64)
+        stated = table[f"{CONFIDENCE_PREFIX}{name}"].to_numpy(np.float64)
         known = np.isfinite(stated)
         if known.any():
             is_right = rightness[name].to_numpy(bool)

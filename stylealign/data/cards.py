@@ -6,6 +6,7 @@ from typing import Final
 
 from stylealign.data.labels import LabelSchema
 from stylealign.data.manifest import Manifest
+from stylealign.data.tables import LABEL_PREFIX
 
 HUB_SPLITS: Final = {"train": "train", "val": "validation", "test": "test"}
 
@@ -54,7 +55,12 @@ def _size(manifest: Manifest) -> str:
 
 def _label_table(schema: LabelSchema) -> str:
     rows = [
-        (f"label.{name}", spec.type, ", ".join(spec.values) or (spec.unit or ""), spec.mirror)
+        (
+            f"{LABEL_PREFIX}{name}",
+            spec.type,
+            ", ".join(spec.values) or (spec.unit or ""),
+            spec.mirror,
+        )
         for name, spec in schema.items()
     ]
     return _table("Labels", ("column", "type", "values or unit", "mirror"), rows)

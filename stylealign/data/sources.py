@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from stylealign.data.folders import GRID_FILE, REJECTED_FILE, TRANSLATIONS_FILE
 from stylealign.data.label_files import read_label_file
 from stylealign.data.procedural import Domain, draw_attributes, render
+from stylealign.data.tables import LABEL_PREFIX
 from stylealign.errors import DataError
 from stylealign.files import DAMAGED_ZIP
 from stylealign.images import encode_png
@@ -24,8 +25,6 @@ MAX_FILE_BYTES: Final = 512 * 2**20
 """Larger files are refused before they are read."""
 
 RENDER_CHUNK: Final = 256
-
-LABEL_PREFIX: Final = "label."
 
 
 @runtime_checkable

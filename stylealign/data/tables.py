@@ -11,6 +11,8 @@ import pyarrow as pa
 from stylealign.data.labels import LabelSchema, LabelSpec
 
 LABEL_PREFIX: Final = "label."
+CONFIDENCE_PREFIX: Final = "confidence."
+"""Of the probability that the label of the same name is right, or is what a reader says."""
 IMAGE_TYPE: Final[Any] = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 _ARROW_TYPES: Final[dict[str, Any]] = {

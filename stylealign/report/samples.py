@@ -8,6 +8,7 @@ import torch
 
 from stylealign.data.choosing import draw_lots
 from stylealign.data.dataset import ImageDataset
+from stylealign.data.tables import CONFIDENCE_PREFIX, LABEL_PREFIX
 from stylealign.images import Pixels
 from stylealign.models import Latents, Model
 from stylealign.report.columns import flags, select
@@ -30,7 +31,6 @@ from stylealign.translation import translate
 
 NUM_GROUPS = 2
 """Groups of rows of the pictures at equal codes."""
-LABEL, CONFIDENCE = "label.", "confidence."
 
 
 def describe_equal_codes(sources: Sources) -> Section:
@@ -179,7 +179,7 @@ def describe_transferred(sources: Sources) -> Section:
 
 def describe_confidence(table: pd.DataFrame) -> str:
     """What the number on each card means."""
-    if any(name.startswith(CONFIDENCE) for name in table.columns):
+    if any(name.startswith(CONFIDENCE_PREFIX) for name in table.columns):
         return "The percentage is the confidence of the row, each meter that of one label."
     return "The percentage is the confidence of the row."
 
@@ -189,11 +189,11 @@ def label_facts(row: Mapping[Hashable, Any], dataset: ImageDataset) -> tuple[Fac
     lost = lost_labels(dataset)
     facts: list[Fact] = []
     for name, spec in sorted(dataset.schema.items(), key=lambda item: item[0] in lost):
-        text = label_text(row[f"{LABEL}{name}"], spec)
+        text = label_text(row[f"{LABEL_PREFIX}{name}"], spec)
         if name in lost:
             facts.append(Fact(words(name), text, note="does not transfer"))
             continue
-        share = row.get(f"{CONFIDENCE}{name}")
+        share = row.get(f"{CONFIDENCE_PREFIX}{name}")
         known = None if share is None or pd.isna(share) else float(share)
         facts.append(Fact(words(name), text, known))
     return tuple(facts)

@@ -7,6 +7,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from stylealign.data.labels import LabelSchema, LabelSpec
+from stylealign.data.tables import CONFIDENCE_PREFIX
 from stylealign.errors import DataError
 from stylealign.metrics.accuracy import as_numbers, column_of, require_comparable
 
@@ -114,7 +115,7 @@ def _evidence(
     _check(given, readings, name, spec)
     label, read = column_of(given, name), column_of(readings, name)
     if spec.type == "class":
-        confidence = readings[f"confidence.{name}"].to_numpy(np.float64)
+        confidence = readings[f"{CONFIDENCE_PREFIX}{name}"].to_numpy(np.float64)
         others = max(len(spec.values) - 1, 1)
         evidence = np.where(is_right(label, read, spec), confidence, (1 - confidence) / others)
     elif spec.type == "multilabel":
@@ -126,7 +127,7 @@ def _evidence(
 
 
 def _check(given: pd.DataFrame, readings: pd.DataFrame, name: str, spec: LabelSpec) -> None:
-    expected = [name, f"confidence.{name}"] if spec.type == "class" else [name]
+    expected = [name, f"{CONFIDENCE_PREFIX}{name}"] if spec.type == "class" else [name]
     missing = [column for column in expected if column not in readings]
     if name not in given or missing:
         raise DataError(f"label {name!r}: columns {missing or [name]!r} are missing")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from stylealign.data.tables import CONFIDENCE_PREFIX, LABEL_PREFIX
 from stylealign.errors import DataError
 from stylealign.models import ModelConfig, Space
 from stylealign.transfer.confidence import Confidence
@@ -50,9 +51,10 @@ def build_table(
         "accepted": [not reason for reason in reasons],
         "reject_reason": reasons,
     }
-    labels = {f"label.{name}": given[name].to_numpy() for name in given}
+    labels = {f"{LABEL_PREFIX}{name}": given[name].to_numpy() for name in given}
     probabilities = {
-        f"confidence.{name}": confidence.by_label[name].to_numpy() for name in confidence.by_label
+        f"{CONFIDENCE_PREFIX}{name}": confidence.by_label[name].to_numpy()
+        for name in confidence.by_label
     }
     return pd.DataFrame(columns | labels | probabilities)
 

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from stylealign.data.labels import LabelSchema, LabelSpec
+from stylealign.data.tables import CONFIDENCE_PREFIX
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch
 from stylealign.metrics.readers.network import ReaderNetwork
@@ -48,7 +49,7 @@ class Reader:
         columns: dict[str, Any] = dict(decide(readings, self.schema))
         for name, reading in readings.items():
             if self.schema[name].type == "class":
-                columns[f"confidence.{name}"] = reading.max(1)
+                columns[f"{CONFIDENCE_PREFIX}{name}"] = reading.max(1)
         return pd.DataFrame(columns)
 
     def read(self, images: PixelBatch) -> Readings:
