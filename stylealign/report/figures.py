@@ -97,7 +97,7 @@ class ChildFigures(BaseModel):
 
 
 def _frechet(figures: Mapping[str, Number]) -> float | None:
-    return next((x for name, x in figures.items() if name.startswith(("fd_", "fid"))), None)
+    return next((x for name, x in figures.items() if name.startswith("fd_")), None)
 
 
 def _is_number(value: object) -> bool:

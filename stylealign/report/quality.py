@@ -18,7 +18,6 @@ from stylealign.report.sources import Sources
 
 MEANINGS = {
     "fd": ("lower is better", "Fréchet distance of features, generated against real images"),
-    "fid": ("lower is better", "Fréchet inception distance"),
     "kid": ("lower is better", "kernel distance of features, unbiased"),
     "precision": ("higher is better", "share of generated images that look like real ones"),
     "ppl": (
