@@ -37,6 +37,9 @@ from tasks.real_images import read_latent
 from tasks.samples import iterate_samples
 from tasks.verdicts import ONE_VALUE, describe_unmeasured, read_verdicts, state
 
+MIN_ACCEPTED = 100
+"""Fewer accepted rows teach nothing."""
+
 
 @task(cache_policy=NO_CACHE)
 def score_images(
@@ -165,10 +168,6 @@ def accepted_only(transferred: Path, params: EvaluateParams) -> LabelledImages |
         return None
     labels = dataset.labels().loc[ids, list(params.labels)].reset_index(drop=True)
     return LabelledImages(images=dataset.images(ids), labels=labels)
-
-
-MIN_ACCEPTED = 100
-"""Fewer accepted rows teach nothing."""
 
 
 @task(cache_policy=NO_CACHE)

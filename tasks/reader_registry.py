@@ -19,7 +19,7 @@ from stylealign.params import EvaluateParams
 from tasks.devices import compute
 from tasks.layout import artifact
 from tasks.readers import train_reader
-from tasks.registry import CHALLENGER, CHAMPION, NUM_PROBES, registered_name
+from tasks.registry import CHALLENGER, CHAMPION, NUM_PROBES, REJECTED, registered_name
 from tasks.saying import warn
 from tasks.verdicts import read_verdicts
 
@@ -72,7 +72,7 @@ def register_reader(child: str, folder: Path, transferred: Path, reasons: list[s
     require_same_reading(f"models:/{name}/{number}", folder, transferred)
     client.set_registered_model_alias(name, CHALLENGER if reasons else CHAMPION, number)
     if reasons:
-        client.set_model_version_tag(name, number, "rejected_because", "; ".join(reasons))
+        client.set_model_version_tag(name, number, REJECTED, "; ".join(reasons))
     return number
 
 
