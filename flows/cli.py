@@ -20,7 +20,10 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="""Fine-tune aligned child generators, invert labelled images, carry labels to new domains.
+    help="""Make a labelled image data set of a new domain from a labelled one of another.
+
+A StyleGAN2 of the labelled domain is fine-tuned to the new one, labelled images are inverted and
+drawn there, and their labels come along, each with a confidence.
 
 A project is a folder with `params.yaml` (every number) and `dvc.yaml` (every stage).
 Start one with `stylealign init DIR`, edit `params.yaml`, then `dvc repro`:
@@ -52,11 +55,15 @@ Stage = Literal[
 ]
 """Stages of dvc.yaml, in the order in which they run."""
 
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 = a free one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 = a free one.")]
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a param, once."),
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Try another value of a param in this run; may be repeated.",
+    ),
 ]
 
 
@@ -64,34 +71,54 @@ Overrides = Annotated[
 def init(
     folder: Annotated[Path, typer.Argument(help="New or empty folder.")],
     images: Annotated[
-        Path | None, typer.Option(help="Labelled images: folder, zip or Parquet.")
+        Path | None,
+        typer.Option(
+            help="Labelled images: folder, zip or Parquet; without them the demo's drawn people."
+        ),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Their labels: CSV, JSONL or Parquet.")
     ] = None,
     child: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=IMAGES", help="Images of a new domain; no labels needed."),
+        typer.Option(
+            metavar="NAME=IMAGES", help="Images of a new domain, no labels needed; may be repeated."
+        ),
     ] = None,
     test: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=IMAGES,LABELS", help="Labelled ones, for scores alone."),
+        typer.Option(
+            metavar="NAME=IMAGES,LABELS",
+            help="Labelled images of a child's domain: only ever scored.",
+        ),
     ] = None,
     oracle: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=IMAGES,LABELS", help="More of them, to compare with."),
+        typer.Option(
+            metavar="NAME=IMAGES,LABELS",
+            help="More of those, for readers to learn from: the oracle that a transfer is held to.",
+        ),
     ] = None,
     parent: Annotated[
-        str, typer.Option(help="Model folder, .pkl, .pt, `models:/name@alias`, or `train`.")
+        str,
+        typer.Option(
+            help="Model folder, .pkl or .pt file, `models:/name@alias`, or `train`: from scratch. "
+            "Without it: `train` where there are --images, else the shipped one."
+        ),
     ] = "",
     resolution: Annotated[
-        int | None, typer.Option(min=8, help="Side of all images; a parent brings its own.")
+        int | None,
+        typer.Option(
+            min=8,
+            help="Side of all images in pixels. A given parent decides it; else 64 with --images.",
+        ),
     ] = None,
     licence: Annotated[
-        list[str] | None, typer.Option(metavar="[SET=]TEXT", help="Of all sets, or of one.")
+        list[str] | None,
+        typer.Option(metavar="[SET=]TEXT", help="Licence of all sets, or of one; may be repeated."),
     ] = None,
     params: Annotated[
-        Path | None, typer.Option(help="YAML whose values go over params.yaml.")
+        Path | None, typer.Option(help="YAML file whose values go over those of params.yaml.")
     ] = None,
 ) -> None:
     """Make a project of your own: params.yaml, dvc.yaml, prefect.yaml, in git and DVC.
@@ -116,13 +143,17 @@ def init(
 def run(
     stage: Annotated[Stage, typer.Argument(help="What to run.")],
     name: Annotated[
-        str, typer.Argument(help="Data set or child, where the stage has several.")
+        str,
+        typer.Argument(
+            help="Which data set (prepare) or child (train_child, translate, transfer)."
+        ),
     ] = "",
     set_: Overrides = None,
 ) -> None:
     """Run one stage now, whether stale or not.
 
     This is what each stage of `dvc.yaml` calls; `dvc repro` decides which are due.
+
     Example: `stylealign run invert --set invert.num_steps=20`
     """
     from flows.run import run_stage
@@ -142,7 +173,7 @@ def demo() -> None:
 def recipe(
     resolution: Annotated[int, typer.Option(help="Side of the images: 8, 16, up to 1024.")],
     total_kimg: Annotated[float, typer.Option(help="Thousands of images to train for.")],
-    child: Annotated[str, typer.Argument(help="Child that it is for.")] = NAMELESS,
+    child: Annotated[str, typer.Argument(help="Child that the recipe is for.")] = NAMELESS,
     num_devices: Annotated[
         int, typer.Option("--devices", min=1, help="GPUs that share a batch, with torchrun.")
     ] = 1,
@@ -192,7 +223,7 @@ def ui(
     prefect_port: Port = 0,
     mlflow_port: Port = 0,
 ) -> None:
-    """Open the Prefect and MLflow pages of this project on loopback, until Ctrl-C."""
+    """Serve this project's Prefect and MLflow pages on loopback, and say where, until Ctrl-C."""
     from flows.services import show_pages
 
     show_pages(Path.cwd(), prefect_port, mlflow_port)
@@ -200,9 +231,7 @@ def ui(
 
 @app.command(rich_help_panel=KEEP)
 def serve(
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the Prefect server; 0 = a free one.")
-    ] = 0,
+    port: Port = 0,
 ) -> None:
     """Run the schedule of `prefect.yaml`: refresh this project whenever it is due, until Ctrl-C."""
     from flows.services import serve_schedule

@@ -16,6 +16,8 @@ Space = Literal["z", "z_plus", "w", "w_plus"]
 """Latent spaces, most robust first."""
 
 MODEL = "Model folder, .pkl or .pt file, or `models:/name@alias`."
+DEFAULTS = {"space": "z_plus", "num_steps": 100, "seed": 0}
+"""Those of `stylealign.invert`, which would have to be imported to be asked; a test compares."""
 
 FolderArgument = Annotated[
     Path, typer.Argument(help="Folder, zip or Parquet of images.", show_default=False)
@@ -24,14 +26,19 @@ SpaceOption = Annotated[
     Space | None,
     typer.Option(
         help="Latent space of the codes. `w_plus` keeps most detail between near domains, "
-        "`z` and `z_plus` stay robust between distant ones. [default: z_plus]",
+        f"`z` and `z_plus` stay robust between distant ones. [default: {DEFAULTS['space']}]",
         show_default=False,
     ),
 ]
 StepsOption = Annotated[
-    int | None, typer.Option("--steps", min=1, help="Descent steps per image. [default: 100]")
+    int | None,
+    typer.Option(
+        "--steps", min=1, help=f"Descent steps per image. [default: {DEFAULTS['num_steps']}]"
+    ),
 ]
-SeedOption = Annotated[int | None, typer.Option(help="Where randomness starts. [default: 0]")]
+SeedOption = Annotated[
+    int | None, typer.Option(help=f"Where randomness starts. [default: {DEFAULTS['seed']}]")
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Go on though the models are unrelated: for controls.")
 ]
@@ -55,7 +62,7 @@ def translate(
 
     A run that was stopped goes on where it was. `side-by-side.png` shows image, the parent's own
     drawing of its code, and the child's: where the middle is poor, the right cannot be good.
-    Commands that read the folder leave it out.
+    Commands that read the folder later leave that picture out.
 
     Example: `stylealign translate faces.zip --parent models/faces --child
     models:/faces-to-cats-cats@champion --out cats/`
@@ -78,13 +85,14 @@ def predict(
     folder: FolderArgument,
     model: Annotated[
         str,
-        typer.Option(help="A reader: artifacts/evaluate/CHILD/reader, or `models:/…`."),
+        typer.Option(help="A reader: artifacts/evaluate/CHILD/reader, or `models:/name@alias`."),
     ],
     out: Annotated[Path, typer.Option(help="Parquet table to write.")],
 ) -> None:
-    """Read the labels of any images with a reader, such as one that no child label ever saw.
+    """Read the labels of a folder of images into a Parquet table.
 
-    Stage `evaluate` leaves one per child, fitted on the transferred data set. The table has
+    The model is a reader: stage `evaluate` leaves one per child, fitted on the transferred data
+    set, so that it has seen no real label of the child's domain. The table has
     columns `id`, `label.<name>`, and `confidence.<name>` where the reader can tell.
 
     Example: `stylealign predict cats.zip --model artifacts/evaluate/cats/reader --out cats.parquet`
@@ -104,7 +112,9 @@ def morph(
     child: Annotated[str, typer.Option(help=f"Draws the last frame. {MODEL}")],
     out: Annotated[Path, typer.Option(help=".gif or .webp = animation, .png = strip.")],
     num_frames: Annotated[int, typer.Option("--frames", min=2, help="Both ends included.")] = 60,
-    codes: Annotated[Path, typer.Option(help="Folder of codes.")] = Path("artifacts/invert"),
+    codes: Annotated[
+        Path, typer.Option(help="Folder of codes, as stage `invert` writes it.")
+    ] = Path("artifacts/invert"),
     space: SpaceOption = None,
     num_steps: StepsOption = None,
     seed: SeedOption = None,

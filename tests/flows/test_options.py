@@ -1,11 +1,15 @@
 """The options that scripts of users rely on: one is added, renamed or dropped knowingly."""
 
+from inspect import signature
+
 import click
 import typer
 from rich.console import Console
 
 from flows.cli import app
+from flows.model_commands import DEFAULTS
 from flows.run import REPORT, headline_table, show_headline
+from stylealign.inversion import invert
 
 MODELS = {"--parent", "--child", "--out"}
 CODES = {"--space", "--steps", "--seed", "--force"}
@@ -47,6 +51,12 @@ def test_every_command_and_every_option_says_what_it_does():
         options = [param for param in command.params if param.opts[0].startswith("-")]
         silent = [param.name for param in options if not getattr(param, "help", None)]
         assert not silent, f"{name}: {silent}"
+
+
+def test_the_help_tells_the_defaults_of_an_inversion_as_they_are():
+    taken = signature(invert).parameters
+
+    assert {name: taken[name].default for name in DEFAULTS} == DEFAULTS
 
 
 def test_the_headline_says_what_is_transferable_and_what_is_a_control():
