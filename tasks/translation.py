@@ -17,6 +17,7 @@ from stylealign.data.shards import Shard, ShardPlan, fingerprint, plan_shards, w
 from stylealign.data.tables import LABEL_PREFIX, image_table
 from stylealign.errors import DataError
 from stylealign.images import encode_png
+from stylealign.inversion.start import unflatten_codes
 from stylealign.models import Latents, ModelConfig
 from stylealign.params import TranslateParams
 from stylealign.tensors import to_uint8
@@ -115,7 +116,6 @@ def labelled_codes(codes: Path, images: Path, ids: Collection[str] | None = None
 def as_latents(rows: pd.DataFrame, origin: ModelConfig, device: str) -> Latents:
     """Rows of a codes table as the library's codes."""
     space = rows["space"].iloc[0]
-    codes = torch.from_numpy(np.stack(rows["code"].tolist()))
-    if space in ("z_plus", "w_plus"):
-        codes = codes.unflatten(1, (origin.num_ws, codes.shape[1] // origin.num_ws))
+    flat = torch.from_numpy(np.stack(rows["code"].tolist()))
+    codes = unflatten_codes(flat, space, origin.num_ws)
     return Latents(codes.to(device), space, rows["model_id"].iloc[0], origin.root_id)

@@ -10,6 +10,7 @@ from stylealign.data.choosing import draw_lots
 from stylealign.data.dataset import ImageDataset
 from stylealign.data.tables import CONFIDENCE_PREFIX, LABEL_PREFIX
 from stylealign.images import Pixels
+from stylealign.inversion.start import unflatten_codes
 from stylealign.models import Latents, Model
 from stylealign.report.columns import flags, select
 from stylealign.report.content import (
@@ -139,9 +140,8 @@ def redraw(sources: Sources, ids: Sequence[str]) -> dict[str, Pixels]:
     if not codes:
         return {}
     config, space = parent.config, table["space"].iloc[0]
-    flat = torch.tensor(list(codes.values()))
-    shape = (config.num_ws, -1) if space in ("z_plus", "w_plus") else (-1,)
-    latents = Latents(flat.unflatten(1, shape), space, config.id, config.root_id)
+    found = unflatten_codes(torch.tensor(list(codes.values())), space, config.num_ws)
+    latents = Latents(found, space, config.id, config.root_id)
     return dict(zip(codes, to_uint8(translate(latents, parent)), strict=True))
 
 
