@@ -9,7 +9,7 @@ from stylealign.params import Params
 from tasks.devices import choose_device
 from tasks.figures import flat_numbers, write_figures
 from tasks.layout import artifact, child_places, metrics_file
-from tasks.metrics import judge, score_images, score_labels
+from tasks.metrics import judge, score_arms, score_images
 from tasks.reader_registry import register_reader, save_reader
 from tasks.real_images import measure_confidence
 from tasks.records import recorded
@@ -34,7 +34,7 @@ def evaluate_child(params: Params, child: str) -> dict[str, Any]:
     device, num_threads = choose_device(params.project.device), params.project.num_threads
     prepared = artifact("prepare")
     scores = score_images(section, places, device, num_threads)
-    scores["labels"] = score_labels(section, places, prepared, device, num_threads)
+    scores["labels"] = score_arms(section, places, prepared, device, num_threads)
     scores["confidence"] = measure_confidence(section, places, prepared, num_threads)
     scores["gate"] = judge(scores, places.transferred, params.quality)
     reasons = scores["gate"]["reasons"]

@@ -110,7 +110,7 @@ def compare_features(truth: FeatureMatrix, drawn: FeatureMatrix, seed: int) -> d
 
 
 @task(cache_policy=NO_CACHE)
-def score_labels(
+def score_arms(
     params: EvaluateParams, places: ChildPlaces, prepared: Path, device: str, num_threads: int
 ) -> dict[str, Any]:
     """The three arms on real labelled child images; labels without those have their verdict."""

@@ -27,7 +27,7 @@ from tasks.layout import LabelledSets
 from tasks.lessons import FITTED, choose_schema, sides
 from tasks.readers import domain_reader
 
-MAX_FITTED_BYTES: Final = 2 * 10**9
+MAX_HELD_BYTES: Final = 2 * 10**9
 """Decoded images of a set that a training makes room for to fit a reader."""
 
 UNREAD: Final = "no number or class that the readers of both domains guess well enough"
@@ -219,10 +219,10 @@ def require_fit(dataset: ImageDataset, resolution: int) -> None:
             f"{resolution}: set resolution to {resolution} in prepare"
         )
     size = 3 * len(dataset.ids(FITTED)) * resolution**2
-    if size > MAX_FITTED_BYTES:
+    if size > MAX_HELD_BYTES:
         raise DataError(
             f"images of {str(dataset.folder)!r} to fit a reader on take {size / 1e9:.1f} GB, more "
-            f"than the {MAX_FITTED_BYTES / 1e9:.1f} GB left to it beside a training; stage "
+            f"than the {MAX_HELD_BYTES / 1e9:.1f} GB left to it beside a training; stage "
             "`analyze` has these figures"
         )
 

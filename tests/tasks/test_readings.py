@@ -280,9 +280,9 @@ def test_whatever_is_wrong_with_the_labelled_images_ends_no_training(
 
 def test_more_images_than_a_training_has_room_for_are_left_to_analyze(begin, sets, monkeypatch):
     num = max(len(open_dataset(one).ids("train")) for one in (sets.parent, sets.child))
-    monkeypatch.setattr(readings, "MAX_FITTED_BYTES", 3 * num * 32 * 32)
+    monkeypatch.setattr(readings, "MAX_HELD_BYTES", 3 * num * 32 * 32)
     fitting = begin(sets)
-    monkeypatch.setattr(readings, "MAX_FITTED_BYTES", 3 * num * 32 * 32 - 1)
+    monkeypatch.setattr(readings, "MAX_HELD_BYTES", 3 * num * 32 * 32 - 1)
 
     refused = begin(sets)
 
