@@ -1,6 +1,6 @@
 """Tasks of stage `analyze`: what parent and child share, in weights, images and directions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def ceiling(reader: LabelReader, folder: Path, params: AnalyzeParams) -> dict[st
 
 def compare_slopes(
     params: AnalyzeParams,
-    networks: tuple[Any, Any],
+    networks: tuple[Model, Model],
     readers: tuple[LabelReader, LabelReader],
     codes: Path,
     images: Path,
@@ -127,8 +127,8 @@ def compare_slopes(
     return slopes
 
 
-def read_column(reader: LabelReader, name: str) -> Any:  # noqa: ANN401  a function of images
-    """A reader's answers for one label, as numbers."""
+def read_column(reader: LabelReader, name: str) -> Callable[[PixelBatch], np.ndarray]:
+    """What a reader says of one label in images, as numbers."""
 
     def read(images: PixelBatch) -> np.ndarray:
         return reader.predict(images)[name].to_numpy(np.float64)
