@@ -18,12 +18,9 @@ from flows.starting_params import (
     read_tree,
     source_list,
     stage_graph,
-    without_code,
     write_tree,
 )
 from stylealign.errors import DataError, ParamsError, StyleAlignError
-
-__all__ = ["ProjectPlan", "create_project", "template_folder", "without_code", "write_templates"]
 
 SHIPPED_PARENT = Path("models/people32")
 TRAIN = "train"

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from flows.init import without_code
+from flows.starting_params import without_code
 from stylealign.checkpoints import save_model
 from stylealign.data.procedural import draw_attributes, label_schema, render
 from stylealign.images import encode_png
