@@ -12,7 +12,12 @@ import pandas as pd
 import pyarrow as pa
 
 from stylealign.data.align import Template
-from stylealign.data.folders import count_reasons, finish_folder, write_rejected
+from stylealign.data.folders import (
+    REJECTED_FILE,
+    count_reasons,
+    finish_folder,
+    write_rejected,
+)
 from stylealign.data.framing import Framing, frame_records, template_record
 from stylealign.data.labels import LabelSchema
 from stylealign.data.manifest import Manifest
@@ -115,7 +120,7 @@ def _refuse_too_few(found: Scan, folder: Path, max_rejected_fraction: float) -> 
     num_all = len(found.records) + num_rejected
     if num_all == 0:
         raise DataError("the source holds no image; expected at least 1")
-    reasons = f"{count_reasons(found.rejected)!r}, listed in {str(folder / 'rejected.parquet')!r}"
+    reasons = f"{count_reasons(found.rejected)!r}, listed in {str(folder / REJECTED_FILE)!r}"
     if len(found.records) == 0:
         raise DataError(f"none of {num_all} records can be used: {reasons}")
     if num_rejected > max_rejected_fraction * num_all:
