@@ -19,6 +19,9 @@ from stylealign.params import load_params
 PINS = {"fastapi": ("0.139", "0.151"), "sqlalchemy": ("2.0", "2.1"), "prefect": ("3.8.8", "3.8.9")}
 """Packages that break Prefect outside this range: lowest, and first that is too new."""
 
+LOWEST_PYTHON, FIRST_UNKNOWN_PYTHON = (3, 11), (3, 14)
+"""As `requires-python` of pyproject.toml has it."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -48,7 +51,8 @@ def examine(root: Path) -> bool:
 def check_versions(_root: Path) -> Iterator[Finding]:
     """Python, the packages, and the ranges outside which Prefect breaks."""
     python = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("python", sys.version_info >= (3, 11), python, "use Python 3.11 or later")
+    is_known = LOWEST_PYTHON <= sys.version_info[:2] < FIRST_UNKNOWN_PYTHON
+    yield Finding("python", is_known, python, "use Python 3.11, 3.12 or 3.13")
     for package in ("torch", "mlflow", "dvc", "pandas", "pyarrow", "pillow"):
         yield Finding(package, True, version(package))
     for package, (low, high) in PINS.items():
