@@ -134,7 +134,10 @@ def shared_labels(one: OwnSet, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def slug(text: str) -> str:
-    """A name that a folder can have."""
+    """A name that a folder can have.
+
+    Raises: ParamsError if no letter or digit is left.
+    """
     name = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:48]
     if not name:
         raise ParamsError(f"no name can be made of {text!r}: use a to z and digits")

@@ -152,7 +152,10 @@ def plain(value: Any) -> Any:  # noqa: ANN401  any YAML value
 
 
 def fill_training(tree: Tree, starter: Tree, resolution: int) -> None:
-    """Networks and recipe of a parent that is trained from scratch."""
+    """Networks and recipe of a parent that is trained from scratch.
+
+    Raises: ParamsError if there are no networks for this resolution.
+    """
     section = plain(starter["train_parent"])
     widths = section["architecture"]["channels"]
     if resolution not in widths:

@@ -55,6 +55,8 @@ def check_holes(path: Path) -> None:
     """Refuse a large file that takes hardly any place on its disk: memory it would take in full.
 
     File systems that count late say less than there is, so that a hole has to be seen, too.
+
+    Raises: CheckpointError naming the file.
     """
     with path.open("rb", buffering=0) as file:
         status = os.fstat(file.fileno())

@@ -74,7 +74,10 @@ def compare_drawings(
 
 
 def ceiling(reader: LabelReader, folder: Path, params: AnalyzeParams) -> dict[str, float]:
-    """How far a reader can be believed, on images that it was not fitted on."""
+    """How far a reader can be believed, on images that it was not fitted on.
+
+    Raises: DataError if none of them has a value of a label.
+    """
     known = labelled_images(folder, params.labels, "val")
     silent = [name for name in params.labels if not known.labels[name].notna().to_numpy().any()]
     if silent:

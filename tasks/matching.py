@@ -80,7 +80,10 @@ def choose(
     *,
     mirror: bool = False,
 ) -> Matched:
-    """Read both domains and choose; says what came of it."""
+    """Read both domains and choose; says what came of it.
+
+    Raises: DataError if the labelled set is not prepared, and as `match_images`.
+    """
     if not (labelled / MANIFEST_FILE).exists():
         message = f"{labelled.name} with the labels for match is not prepared yet"
         raise DataError(f"{message}; run `stylealign run prepare {labelled.name}` first")

@@ -38,7 +38,10 @@ class ImageDataset:
 
     @property
     def resolution(self) -> int:
-        """Side of the square images in pixels."""
+        """Side of the square images in pixels.
+
+        Raises: DataError if the folder holds no images, but codes.
+        """
         if self.manifest.resolution is None:
             raise DataError(f"{str(self.folder)!r} holds {self.manifest.kind}, not images")
         return self.manifest.resolution

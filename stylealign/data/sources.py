@@ -110,7 +110,10 @@ class FolderSource:
         self.ids = sorted(image_names(names))
 
     def read(self, position: int) -> bytes:
-        """Encoded image at this position of `ids`."""
+        """Encoded image at this position of `ids`.
+
+        Raises: DataError if it cannot be read, or is too large.
+        """
         path = self.folder / self.ids[position]
         try:
             _refuse_large(path.stat().st_size)
@@ -141,7 +144,10 @@ class ZipSource:
         self.ids = [member.filename for member in self.members]
 
     def read(self, position: int) -> bytes:
-        """Encoded image at this position of `ids`."""
+        """Encoded image at this position of `ids`.
+
+        Raises: DataError if it cannot be read, or is too large.
+        """
         member = self.members[position]
         _refuse_large(member.file_size)
         try:
@@ -195,7 +201,10 @@ class ParquetSource:
         self._loaded: tuple[int, list[object]] = (-1, [])
 
     def read(self, position: int) -> bytes:
-        """Encoded image at this position of `ids`; neighbours are read together."""
+        """Encoded image at this position of `ids`; neighbours are read together.
+
+        Raises: DataError if it cannot be read, or the cell holds no bytes.
+        """
         group, row = self.rows[position]
         if self._loaded[0] != group:
             file, number = self.groups[group]

@@ -86,7 +86,16 @@ def invert(
     numbers come from `seed` or from the image's own entry of `seeds`. Every image keeps the best
     code that it passed. It has converged if its PSNR reaches `min_psnr` and the last tenth of
     the steps lowered its loss by at most `MAX_IMPROVEMENT`. Without `start` the descent begins
-    at the nearest of `num_candidates` samples. With `precision` "bfloat16" the first 85 %
+    at the nearest of `num_candidates` samples.
+
+    What is minimised is the difference of pixels at several sizes, `perceptual_weight` times that
+    of feature maps, `spread_weight` times how far the codes of one image's layers lie apart (in
+    z_plus and w_plus), and `prior_weight` times how far a code lies from where the model draws
+    well. `code_noise` shakes the codes in the first three quarters of the steps, less and less.
+    Noise inputs are the model's constants, or drawn by `noise_seed`; `use_noise_optimization`
+    descends on them as well, and `noise_weight` keeps them from holding the image.
+
+    With `precision` "bfloat16" the first 85 %
     of the steps draw in it, wide models about twice as fast; all else stays float32. A batch that
     the device does not hold is halved.
 
