@@ -59,6 +59,7 @@ class Recipe(BaseModel):
     d_lr: Positive | Auto = 1e-3
     """auto: as g_lr."""
     beta2: float = Field(default=0.99, ge=0, lt=1)
+    """Of Adam: how slowly it forgets the size of gradients; its beta1 is 0."""
     max_rollbacks: int = Field(default=2, ge=0)
     """How often a run that diverged goes back to its last good snapshot before it fails."""
     rollback_lr_factor: float = Field(default=0.5, gt=0, lt=1)
@@ -71,11 +72,15 @@ class Recipe(BaseModel):
     r1_gamma: Annotated[float, Field(ge=0)] | Auto = 0.1
     """Weight of the gradient penalty; 0 = off; auto: 0.0002 * resolution^2 / batch_size."""
     r1_interval: int = Field(default=16, ge=1)
+    """Steps from one gradient penalty to the next, which is weighted by as much more."""
     pl_weight: float = Field(default=0.0, ge=0)
     """Path-length regularisation: smooth codes that a child can inherit; 0 = off."""
     pl_interval: int = Field(default=8, ge=1)
+    """Steps from one path-length penalty to the next, which is weighted by as much more."""
     pl_decay: float = Field(default=0.01, gt=0, le=1)
+    """How fast the mean path length, which the penalty asks for, follows the newest ones."""
     pl_batch_shrink: int = Field(default=2, ge=1)
+    """Path lengths are measured on the batch divided by this: they take much memory."""
     style_mixing: float = Field(default=0.0, ge=0, le=1)
     """Probability of drawing an image from two z, cut at a random layer."""
     mirror: bool = False
@@ -84,10 +89,11 @@ class Recipe(BaseModel):
     """Label of type `class` that the model is conditioned on; empty = unconditional."""
 
     ema_kimg: Positive | Auto = 5.0
-    """Half-life of the weight average; auto: batch_size * 10 / 32."""
+    """Half-life of the weight average, in thousands of images; auto: batch_size * 10 / 32."""
     ema_rampup: Positive | Auto | None = "auto"
     """Bound the half-life to this share of the images seen; auto: 0.05, when fine-tuning off."""
     w_avg_beta: float = Field(default=0.998, ge=0, lt=1)
+    """How slowly `w_avg`, towards which codes are truncated, follows the w of each step."""
 
     augment: AugmentKind = "none"
     """Transforms that D sees images through, where data is scarce; b = blit (mirror, quarter
@@ -97,14 +103,14 @@ class Recipe(BaseModel):
     ada_target: float | None = Field(default=0.6, ge=-1, le=1)
     """Mean sign of D's logits on real images that steers augment_p; null = augment_p stays."""
     ada_kimg: Positive | Auto = "auto"
-    """Images in which augment_p can rise from 0 to 1; auto: 500, when fine-tuning 100."""
+    """Thousands of images in which augment_p can rise from 0 to 1; auto: 500, fine-tuning 100."""
 
     freeze: tuple[Component, ...] = ()
     """Components of the generator that keep the parent's weights."""
     freeze_d_layers: int = Field(default=0, ge=0)
     """Discriminator blocks, highest resolution first, that keep the parent's weights."""
     d_warmup_kimg: float = Field(default=0.0, ge=0)
-    """Images on which the discriminator learns the new domain before the generator moves."""
+    """Thousands of images on which D learns the new domain before the generator moves."""
     layout_weight: float = Field(default=0.0, ge=0)
     """Keeps the low-resolution layout of G_child(z) near that of G_parent(z)."""
     layout_resolution: int = Field(default=8, ge=1)
