@@ -65,7 +65,10 @@ class TrainingBatches:
     whole shards, half as large, in a new order each pass, and shuffled inside each window. A
     thread decodes the next window while this one is drawn from; a rank decodes its own images.
 
+    With `mirror` each image is x-flipped half of the time, and its labels as their schema says.
     Batches carry all labels, or those named. They are held decoded, and masks are large.
+
+    Raises: DataError if the split holds no image, or `only` names one that the set does not have.
     """
 
     def __init__(
