@@ -90,14 +90,12 @@ def invert(
 
     What is minimised is the difference of pixels at several sizes, `perceptual_weight` times that
     of feature maps, `spread_weight` times how far the codes of one image's layers lie apart (in
-    z_plus and w_plus), and `prior_weight` times how far a code lies from where the model draws
-    well. `code_noise` shakes the codes in the first three quarters of the steps, less and less.
-    Noise inputs are the model's constants, or drawn by `noise_seed`; `use_noise_optimization`
-    descends on them as well, and `noise_weight` keeps them from holding the image.
-
-    With `precision` "bfloat16" the first 85 %
-    of the steps draw in it, wide models about twice as fast; all else stays float32. A batch that
-    the device does not hold is halved.
+    z_plus and w_plus), and `prior_weight` times how far codes of w and w_plus lie from the mean
+    one, near which the model draws well. `code_noise` shakes the codes in the first three quarters
+    of the steps, less and less. Noise inputs are the model's constants, or drawn by `noise_seed`;
+    `use_noise_optimization` descends on them as well, and `noise_weight` keeps them from holding
+    the image. With `precision` "bfloat16" the first 85 % of the steps draw in it, wide models about
+    twice as fast; all else stays float32. A batch that the device does not hold is halved.
 
     Shapes: images [N, 3, R, R] in [-1, 1] or uint8 [N, R, R, 3]; c [N, c_dim]; seeds [N].
     Units:  learning_rate and code_noise in standard deviations of a code.

@@ -134,7 +134,7 @@ class InvertParams(Section):
     spread_weight: float = Field(ge=0)
     """Holds the codes of one image's layers together; only for z_plus and w_plus."""
     prior_weight: float = Field(ge=0)
-    """Holds codes where the model draws well."""
+    """Holds codes near the mean one, where the model draws well; only for w and w_plus."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the first 85 % of the steps; bfloat16 is about twice as fast where there is a processor
     for it, and many times slower elsewhere."""
