@@ -42,7 +42,7 @@ def prepare_images(
     name: str, params: PrepareParams, licence: str, folder: Path, num_threads: int
 ) -> Manifest:
     """Check, frame, resize and split the images of one data set; says what is not in it."""
-    source, schema = open_images(params)
+    source, schema = open_raw_images(params)
     unread = unread_names(params)
     if unread:
         more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
@@ -77,7 +77,7 @@ def prepare_images(
     return manifest
 
 
-def open_images(params: PrepareParams) -> tuple[Source, LabelSchema]:
+def open_raw_images(params: PrepareParams) -> tuple[Source, LabelSchema]:
     """The source of a data set, read from files or drawn, and what its labels mean."""
     drawn = params.procedural
     if drawn is not None:
