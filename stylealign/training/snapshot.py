@@ -56,7 +56,7 @@ class SnapshotFiles:
 
     def regular(self) -> list[Path]:
         """Those that a run falls back to, oldest first."""
-        return [path for path in self.all() if not path.stem.endswith("-stop")]
+        return [path for path in self.all() if "-stop" not in path.name.rpartition("@")[2]]
 
     def newest_kimg(self, total: float) -> float:
         """Where a run up to `total` goes on, 0 at its start."""
@@ -90,7 +90,8 @@ class SnapshotFiles:
 
 def kimg_of(path: Path) -> float:
     """Thousands of images after which a snapshot was taken, by its name."""
-    return float(path.stem.rpartition("@")[2].removesuffix("-stop"))
+    whole, _, rest = path.name.rpartition("@")[2].partition(".")
+    return float(f"{whole}.{rest[:3]}")  # a base need not have a suffix, so no `stem`
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:

@@ -157,15 +157,16 @@ def test_a_run_that_went_back_is_the_run_at_lower_rates():
         assert torch.allclose(value.float(), expected[name].float(), atol=1e-6), name
 
 
+@pytest.mark.parametrize("name", ["run.st", "run"])
 @pytest.mark.parametrize("disturb", [stop_at, kill_at])
 @pytest.mark.parametrize("num_ticks", [1, 3, 5])
-def test_a_run_that_fell_back_resumes_to_the_same_bytes(disturb, num_ticks, tmp_path):
+def test_a_run_that_fell_back_resumes_to_the_same_bytes(disturb, num_ticks, name, tmp_path):
     undisturbed = with_poison(new_training(), 28)
     finish(undisturbed)
-    disturb(with_poison(new_training(), 28), tmp_path / "run.st", num_ticks)
+    disturb(with_poison(new_training(), 28), tmp_path / name, num_ticks)
 
     resumed = with_poison(new_training(), 28)
-    finish(resumed, tmp_path / "run.st")
+    finish(resumed, tmp_path / name)
 
     (event,) = resumed.rollbacks
     assert (event["at_kimg"], event["to_kimg"]) == (0.032, 0.016)

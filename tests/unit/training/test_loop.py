@@ -128,13 +128,14 @@ def test_the_place_of_a_snapshot_may_be_given_as_text(tmp_path):
     assert SnapshotFiles(tmp_path / "state.safetensors").at(begun.kimg).exists()
 
 
-def test_a_shorter_run_uses_nothing_that_comes_after_its_end(tmp_path):
+@pytest.mark.parametrize("name", ["state.safetensors", "state"])
+def test_a_shorter_run_uses_nothing_that_comes_after_its_end(name, tmp_path):
     undisturbed = Training(new_model(), None, recipe(total_kimg=0.04))
     run(undisturbed)
-    run(Training(new_model(), None, recipe(keep_snapshots=9)), tmp_path / "state.safetensors")
+    run(Training(new_model(), None, recipe(keep_snapshots=9)), tmp_path / name)
 
     shorter = Training(Model.new(CONFIG), None, recipe(total_kimg=0.04))
-    ticks = run(shorter, tmp_path / "state.safetensors")
+    ticks = run(shorter, tmp_path / name)
 
     assert [round(tick.kimg, 3) for tick in ticks] == [0.04]  # on from the snapshot of 0.032
     expected = all_tensors(undisturbed)
