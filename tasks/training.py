@@ -89,7 +89,9 @@ def make_run(
 def note_other_runs(training: Training, snapshot: Path) -> None:
     """Say if the run starts anew though snapshots of its name lie there, and what is different."""
     stem = snapshot.stem[:-KEY_DIGITS] + KEY
-    others = [*snapshot.parent.glob(f"{stem}@*{snapshot.suffix}")]
+    named = {path.name.rpartition("@")[0] for path in snapshot.parent.glob(f"{stem}@*")}
+    bases = [snapshot.with_name(f"{name}{snapshot.suffix}") for name in named]
+    others = [path for base in bases for path in SnapshotFiles(base).all()]
     if not others or SnapshotFiles(snapshot).all():
         return
     newest = max(others, key=kimg_of)

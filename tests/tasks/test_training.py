@@ -84,6 +84,20 @@ def test_a_run_that_starts_anew_beside_snapshots_says_what_is_different(
     assert "has other images, start or settings;" in other.training.notes[-1]
 
 
+def test_a_run_that_starts_anew_takes_no_other_file_for_a_snapshot(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begun = start(images, tmp_path)
+    begun.training.nimg = 12_000
+    place = SnapshotFiles(begun.snapshot).at(12.0)
+    begun.training.save(place, begun.batches)
+    place.with_name(f"{place.stem} (copy){place.suffix}").touch()
+    place.with_name(f"{begun.snapshot.stem}@before{place.suffix}").touch()
+
+    (note,) = start(images, tmp_path, g_lr=1e-4).training.notes
+
+    assert "the snapshot of 12 kimg that lies there has other g_lr;" in note
+
+
 def test_fewer_images_than_the_batch_are_trained_on_and_said(images, tmp_path):
     run = start(images, tmp_path, batch_size=16)
 
