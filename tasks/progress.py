@@ -43,7 +43,10 @@ class Bar:
         Without a terminal a line says now and then how far it is.
         """
         self.done += amount
-        self.progress.advance(self.task, amount)
+        if amount < 0:
+            self.progress.update(self.task, advance=amount)  # `advance` would take it for a speed
+        else:
+            self.progress.advance(self.task, amount)
         now = time.monotonic()
         if now - self.updated >= ARTIFACT_INTERVAL_SEC or self.done >= self.total:
             self._show(min(100.0, 100.0 * self.done / max(self.total, 1e-9)))

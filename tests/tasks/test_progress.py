@@ -42,6 +42,21 @@ def test_the_time_left_is_known_after_the_first_tick_however_long_ticks_take(clo
     assert shown == [1600, 1200]
 
 
+def test_a_run_that_falls_back_goes_on_at_the_speed_it_had(clock):
+    bar, _ = new_bar(clock, 12.0)
+    bar.reach(0.0)
+
+    for kimg in (2.0, 4.0, 0.0):
+        clock[0] += 400
+        bar.reach(kimg)
+    clock[0] += 400
+    bar.reach(2.0)
+
+    (shown,) = bar.progress.tasks
+    assert shown.completed == 2.0
+    assert shown.time_remaining == pytest.approx(10.0 * 1600 / 6.0, abs=1)  # 6 kimg in 1600 s
+
+
 def test_without_a_terminal_lines_say_now_and_then_how_far_it_is(clock):
     bar, written = new_bar(clock, 2.0)
     bar.reach(0.0)
