@@ -8,6 +8,7 @@ import numpy as np
 import psutil
 import torch
 
+from stylealign.data.manifest import write_whole
 from stylealign.images import decode, encode_animation, encode_png, image_grid
 from stylealign.models import Generator
 from stylealign.tensors import to_uint8
@@ -27,14 +28,15 @@ class Watch:
     """Follows one training: its MLflow run, and its pictures.
 
     A picture has the parent's drawings above the child's of the same codes. They lie beside the
-    snapshots until the end, so that the film of a resumed run is whole.
+    snapshots until the end, so that the film of a resumed run is whole. Which ticks have one
+    follows from their place in the course alone: a run that was stopped ends in the film of one
+    that was not, and one that fell back draws anew what it had drawn of the course given up.
     """
 
     def __init__(self, training: Training, snapshot: Path, record: LiveRecord) -> None:
         self.training = training
         self.record = record
         self.folder = snapshot.with_suffix(PICTURES)
-        self.num_ticks = 0
         self.notes: list[str] = []
         rng = torch.Generator().manual_seed(training.recipe.seed)
         device = training.G_ema.w_avg.device
@@ -47,25 +49,27 @@ class Watch:
         numbers = {f"loss.{name}": value for name, value in tick.losses.items()}
         numbers |= {f"health.{name}": value for name, value in tick.figures.items()}
         numbers |= {"images_per_sec": tick.images_per_sec} | measure_memory()
-        self.record.metrics(numbers, int(tick.kimg * 1000))
+        self.record.metrics(numbers, self.training.nimg)
         for note in tick.notes:
             say(note)
         if tick.notes:
             self.notes += tick.notes
             self.record.tag(adaptation="\n".join(self.notes)[-MAX_TAG_CHARS:])
         is_last = tick.kimg >= tick.total_kimg
-        if self.num_ticks % self.training.recipe.picture_ticks == 0 or is_last:
+        place = len(self.training.history) - 1  # goes back with the run, and on with it
+        if place % self.training.recipe.picture_ticks == 0 or is_last:
             self.draw()
-        self.num_ticks += 1
 
     @torch.no_grad()
     def draw(self) -> Path:
-        """Keep a picture of this moment."""
+        """Keep a picture of this moment.
+
+        Raises: DataError if it cannot be written, such as on a full disk.
+        """
         rows = [network for network in (self.training.parent, self.training.G_ema) if network]
         images = torch.cat([self._row(network) for network in rows])
-        path = self._picture()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_png(image_grid(to_uint8(images.cpu()), NUM_COLUMNS)))
+        path, png = self._picture(), encode_png(image_grid(to_uint8(images.cpu()), NUM_COLUMNS))
+        write_whole(path, lambda part: part.write_bytes(png))  # the film reads it in the end
         self.record.figures([path])
         return path
 
