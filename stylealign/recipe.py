@@ -113,7 +113,7 @@ class Recipe(BaseModel):
     """Thousands of images on which D learns the new domain before the generator moves."""
     layout_weight: float = Field(default=0.0, ge=0)
     """Keeps the low-resolution layout of G_child(z) near that of G_parent(z)."""
-    layout_resolution: int = Field(default=8, ge=1)
+    layout_resolution: int = Field(default=8, ge=2)
     feature_weight: float = Field(default=0.0, ge=0)
     """Keeps the feature maps of G_child(z) near those of G_parent(z)."""
     feature_max_resolution: int = Field(default=16, ge=4)

@@ -150,7 +150,7 @@ def test_a_part_size_divides_the_batch_and_keeps_its_effect():
     "change",
     [{"seed": -1}, {"seed": 2**31}, {"total_kimg": float("inf")}, {"g_lr": float("inf")},
      {"snapshot_kimg": float("nan")}, {"tick_kimg": 1e306}, {"snapshot_kimg": 1e306},
-     {"g_lr": 1e300}],
+     {"g_lr": 1e300}, {"layout_resolution": 1}],
 )  # fmt: skip
 def test_numbers_that_no_run_can_have_are_refused(change):
     with pytest.raises(ValidationError, match=next(iter(change))):
