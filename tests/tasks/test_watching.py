@@ -131,7 +131,7 @@ def test_a_picture_that_the_disk_does_not_hold_spoils_no_film(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
-        with pytest.raises(DataError, match="cannot write .*samples-000000.008"):
+        with pytest.raises(DataError, match=r"cannot write .*samples-000000\.008"):
             watch.draw()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
