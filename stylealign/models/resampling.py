@@ -200,7 +200,7 @@ def _resample(
     batch, channels, height, width = x.shape
     x = x.reshape(batch * channels, 1, height, width)
     if up == (1, 1):
-        x = F.conv2d(F.pad(x, padding), taps.flip((0, 1))[None, None], stride=down)
+        x = F.conv2d(_pad(x, padding), taps.flip((0, 1))[None, None], stride=down)
     else:
         left, right, top, bottom = padding
         x = F.conv_transpose2d(x, taps[None, None], stride=up)
@@ -209,5 +209,15 @@ def _resample(
         taps_y, taps_x = taps.shape
         crop_x = (left - taps_x + 1, right - taps_x + up[1])
         crop_y = (top - taps_y + 1, bottom - taps_y + up[0])
-        x = F.pad(x, (*crop_x, *crop_y))[:, :, :: down[0], :: down[1]]
+        x = _pad(x, (*crop_x, *crop_y))[:, :, :: down[0], :: down[1]]
     return x.reshape(batch, channels, x.shape[2], x.shape[3])
+
+
+def _pad(x: Tensor, edges: Edges) -> Tensor:
+    """Grow, then crop: one side may lose more than the image had before the other grew."""
+    if min(edges) < 0 < max(edges):  # in one call `F.pad` would crop first
+        left, right, top, bottom = (max(edge, 0) for edge in edges)
+        x = F.pad(x, (left, right, top, bottom))
+        left, right, top, bottom = (min(edge, 0) for edge in edges)
+        edges = (left, right, top, bottom)
+    return F.pad(x, edges)

@@ -145,6 +145,16 @@ def test_bias_and_leaky_relu_agree(clamp):
     torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("up", [1, 2])
+def test_one_side_may_lose_more_than_the_image_had_before_the_other_grew(up, rng):
+    x, taps = torch.randn(1, 2, 1, 5, generator=rng), setup_filter([1, 3, 3, 1])
+
+    y = upfirdn2d(x, taps, up=up, padding=(4, -3, -5, 9))
+
+    whole = upfirdn2d(x, taps, up=up, padding=(4, 0, 0, 9))
+    torch.testing.assert_close(y, whole[:, :, 5:, :-3])
+
+
 @pytest.mark.parametrize(("up", "down"), [(1, 2), (2, 1), (2, 2)])
 def test_it_can_be_differentiated_twice(up, down, rng):
     x = torch.randn(1, 2, 5, 4, generator=rng, dtype=torch.float64, requires_grad=True)
