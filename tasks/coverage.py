@@ -10,6 +10,7 @@ import pandas as pd
 
 from stylealign.data.dataset import ImageDataset
 from stylealign.data.labels import LabelSchema
+from stylealign.data.splits import divide_groups
 from stylealign.images import PixelBatch
 from stylealign.metrics.accuracy import COMPARABLE, score_labels
 from stylealign.metrics.cached_readers import (
@@ -146,11 +147,10 @@ class DataCoverage:
 def divide(dataset: ImageDataset, params: CoverageParams) -> tuple[list[str], list[str]]:
     """Images that a reader is fitted on, and those of the same split that it has not seen."""
     ids = dataset.ids("train")
-    order = np.random.default_rng(params.seed).permutation(len(ids))
     num_unseen = min(params.num_samples, len(ids) // 2)
-    parts = order[num_unseen:][: most_fitted(dataset)], order[:num_unseen]
-    seen, unseen = ([ids[place] for place in np.sort(part)] for part in parts)
-    return seen, unseen
+    unseen, rest = divide_groups(dataset.groups(ids), num_unseen, seed=params.seed)
+    seen = rest[: most_fitted(dataset)]
+    return [ids[row] for row in np.sort(seen)], [ids[row] for row in np.sort(unseen)]
 
 
 def readable_schema(dataset: ImageDataset, ids: list[str]) -> LabelSchema:

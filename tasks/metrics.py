@@ -167,7 +167,7 @@ def accepted_only(transferred: Path, params: EvaluateParams) -> LabelledImages |
     if len(ids) < MIN_ACCEPTED:
         return None
     labels = dataset.labels().loc[ids, list(params.labels)].reset_index(drop=True)
-    return LabelledImages(images=dataset.images(ids), labels=labels)
+    return LabelledImages(images=dataset.images(ids), labels=labels, groups=dataset.groups(ids))
 
 
 @task(cache_policy=NO_CACHE)

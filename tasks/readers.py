@@ -24,7 +24,7 @@ def labelled_images(
     names = list(choose_schema(dataset, labels))
     ids = choose_ids(dataset.ids(split), max_images, seed)
     table = dataset.labels(split).loc[ids, names].reset_index(drop=True)
-    return LabelledImages(images=dataset.images(ids), labels=table)
+    return LabelledImages(images=dataset.images(ids), labels=table, groups=dataset.groups(ids))
 
 
 def train_reader(

@@ -188,8 +188,9 @@ def look_for_labels(
     schema = choose_schema(moved, params.labels)
     ids = choose_ids(real.ids("train"), params.num_witnesses, params.seed)
     readers = fit_readers(
-        moved.images(), given, schema, num_steps=params.reader_steps, seed=params.seed
-    )
+        moved.images(), given, schema,
+        num_steps=params.reader_steps, seed=params.seed, groups=moved.groups(moved.ids()),
+    )  # fmt: skip
     return measure_presence(
         read_with(readers, draw_samples(child, len(ids), params.seed)),
         read_with(readers, real.images(ids)),

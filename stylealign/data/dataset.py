@@ -69,6 +69,14 @@ class ImageDataset:
         """Ids, sorted."""
         return self.table(split)["id"].tolist()
 
+    def groups(self, ids: Sequence[str]) -> list[str]:
+        """Group of each of these ids: images of one are never separated. An id alone is its own.
+
+        Raises: DataError naming the first id that is not in the set.
+        """
+        rows = self._rows.iloc[self.positions(ids)]
+        return rows["group" if "group" in rows else "id"].tolist()
+
     def positions(self, ids: Sequence[str]) -> np.ndarray:
         """Positions of these ids.
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -78,6 +78,32 @@ def assign_splits(groups: Sequence[str], fractions: Mapping[str, float], *, seed
         names[min(int(np.searchsorted(edges, drawn[group], side="right")), len(names) - 1)]
         for group in groups
     ]
+
+
+def deal_groups(
+    groups: Sequence[Hashable], ends: Sequence[int], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Rows by lot, in parts that end near these places: where a group does, so none is torn apart.
+
+    There are fewer parts where there are fewer groups. Rows that are each a group of their own
+    are dealt exactly.
+    """
+    order = rng.permutation(len(groups))
+    number, _ = pd.factorize(pd.Series(groups, dtype=object).iloc[order])
+    borders = np.flatnonzero(np.diff(np.sort(number))) + 1
+    cuts = {int(borders[np.abs(borders - end).argmin()]) for end in ends if len(borders)}
+    return np.split(order[np.argsort(number, kind="stable")], sorted(cuts))
+
+
+def divide_groups(
+    groups: Sequence[Hashable], num_first: int, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows by lot in two parts that share no group, the first of about so many.
+
+    One group alone leaves no choice: its rows are dealt singly.
+    """
+    first, *rest = deal_groups(groups, [num_first], np.random.default_rng(seed))
+    return (first, rest[0]) if rest else (first[:num_first], first[num_first:])
 
 
 def _buckets(bits: np.ndarray, *, num_bands: int) -> list[np.ndarray]:

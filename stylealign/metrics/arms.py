@@ -1,12 +1,13 @@
 """Fitting the arms of a comparison: source-only, transfer and oracle under one recipe."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from stylealign.data.labels import LabelSchema
+from stylealign.data.splits import deal_groups
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch
 from stylealign.metrics.readers import Readings, Recipe, average, decide, fit_reader
@@ -21,19 +22,34 @@ class LabelledImages:
 
     images: PixelBatch
     labels: pd.DataFrame
+    groups: Sequence[Hashable] = ()
+    """What each image belongs to, such as a person; those of one group are never separated.
+    Empty = each is alone."""
 
     def __post_init__(self) -> None:
-        """Check that every image has its row.
+        """Check that every image has its row, and its group where there are groups.
 
         Raises: DataError if the numbers of images and rows differ.
         """
         if len(self.images) != len(self.labels):
             lengths = (len(self.images), len(self.labels))
             raise DataError(f"there are {lengths!r} images and rows of labels, expected as many")
+        if len(self.groups) not in (0, len(self.images)):
+            lengths = (len(self.images), len(self.groups))
+            raise DataError(f"there are {lengths!r} images and groups, expected as many")
 
     def take(self, rows: np.ndarray) -> "LabelledImages":
         """Return some of the images."""
-        return LabelledImages(images=self.images[rows], labels=self.labels.iloc[rows])
+        groups = [self.groups[row] for row in rows] if self.groups else ()
+        return LabelledImages(
+            images=self.images[rows], labels=self.labels.iloc[rows], groups=groups
+        )
+
+    def deal(self, num_parts: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Rows by lot in parts of about one size; fewer parts where there are fewer groups."""
+        rows = range(len(self.images))
+        ends = np.cumsum([len(part) for part in np.array_split(rows, num_parts)])[:-1]
+        return deal_groups(self.groups or rows, ends.tolist(), rng)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +105,15 @@ def fit_arms(
     and keep the state that is best on a validation split of their own images. Source-only comes
     plain, with colour jitter ("augmented"), and with the feature covariances of unlabelled child
     images ("coral"). Without real labelled child images apart from the test set the oracle is
-    cross-fitted inside it: each test image is read by a network that did not see it, fitted on
-    images of the other folds, so the arms share at most (num_folds - 1) / num_folds of the test
-    set. The first route is the headline and takes part in deciding the shared number; a further
-    route that offers fewer learns from what it has.
+    cross-fitted inside it: each test image is read by a network that saw neither it nor another
+    of its group, fitted on images of the other folds, so the arms share at most
+    (num_folds - 1) / num_folds of the test set. The first route is the headline and takes part in
+    deciding the shared number; a further route that offers fewer learns from what it has.
 
     `on_fit` is called after each fit with the number of fits done, their total, and the arm.
 
-    Raises: DataError if there is no seed, no route, or an arm has too few images.
+    Raises: DataError if there is no seed, no route, an arm has too few images, or an oracle is to
+        be cross-fitted in test images of one group alone.
     """
     if not seeds or not routes:
         raise DataError(f"got {len(seeds)} seeds and {len(routes)} routes, expected at least 1")
@@ -104,23 +121,26 @@ def fit_arms(
     source_recipes = (variants or SourceVariants()).recipes(recipe)
     arms = {f"source_{name}": _Arm(source, own) for name, own in source_recipes.items()}
     arms |= {f"route_{name}": _Arm(data, recipe) for name, data in routes.items()}
+    folds: list[list[np.ndarray]] = []
     if oracle is not None:
         arms["oracle"] = _Arm(oracle, recipe)
+    else:
+        folds = [_deal_folds(test, num_folds, seed) for seed in seeds]
     fitter = _Fitter(
         test=test,
         schema=schema,
         target_images=target_images,
         num_steps=num_steps,
-        num_images=_shared_number(test, source, next(iter(routes.values())), oracle, num_folds),
-        num_fits=len(seeds) * (len(arms) + (num_folds if oracle is None else 0)),
+        num_images=_shared_number(source, next(iter(routes.values())), oracle or test, folds),
+        num_fits=len(seeds) * len(arms) + sum(map(len, folds)),
         on_fit=on_fit,
     )
     read: dict[str, list[Readings]] = {name: [] for name in (*arms, "oracle")}
     for seed in seeds:
         for name, arm in arms.items():
             read[name].append(fitter.fit(name, arm, seed))
-        if oracle is None:
-            read["oracle"].append(fitter.cross_fit(recipe, seed, num_folds))
+    for seed, dealt in zip(seeds, folds, strict=False):
+        read["oracle"].append(fitter.cross_fit(recipe, seed, dealt))
     tables = {
         name: [pd.DataFrame(decide(one, schema)) for one in arm] for name, arm in read.items()
     }
@@ -145,17 +165,26 @@ def latent_routes(
     return {"latent": [alone] * len(data), "combined": both}
 
 
+def _deal_folds(test: LabelledImages, num_folds: int, seed: int) -> list[np.ndarray]:
+    """Rows of the test set by lot in folds that share no group, as far as there are groups."""
+    folds = test.deal(num_folds, np.random.default_rng([seed, 1]))
+    if len(folds) < 2:
+        raise DataError(
+            "the test images are all of one group, so no oracle can be cross-fitted in them: add "
+            "images of another group, or name a set with real labels as `oracle`"
+        )
+    return folds
+
+
 def _shared_number(
-    test: LabelledImages,
     source: LabelledImages,
     headline: LabelledImages,
-    oracle: LabelledImages | None,
-    num_folds: int,
+    oracle: LabelledImages,
+    folds: Sequence[Sequence[np.ndarray]],
 ) -> int:
     """Number of images that every arm can offer; a cross-fitted oracle has the other folds."""
-    largest_fold = -(-len(test.images) // num_folds)
-    of_oracle = len(test.images) - largest_fold if oracle is None else len(oracle.images)
-    return min(len(source.images), len(headline.images), of_oracle)
+    largest_fold = max((len(fold) for dealt in folds for fold in dealt), default=0)
+    return min(len(source.images), len(headline.images), len(oracle.images) - largest_fold)
 
 
 @dataclass(frozen=True)
@@ -184,13 +213,11 @@ class _Fitter:
         shared = arm.data.take(np.sort(rows[: self.num_images]))
         return self._fit(name, shared, arm.recipe, seed, self.test.images)
 
-    def cross_fit(self, recipe: Recipe, seed: int, num_folds: int) -> Readings:
+    def cross_fit(self, recipe: Recipe, seed: int, folds: Sequence[np.ndarray]) -> Readings:
         """Read each fold of the test set after fitting on images of the other folds."""
-        order = np.random.default_rng([seed, 1]).permutation(len(self.test.images))
-        folds = np.array_split(order, num_folds)
         parts: list[Readings] = []
-        for held_out in folds:
-            others = order[~np.isin(order, held_out)]
+        for number, held_out in enumerate(folds):
+            others = np.concatenate([*folds[:number], *folds[number + 1 :]])
             shared = self.test.take(np.sort(others[: self.num_images]))
             images = self.test.images[held_out]
             parts.append(self._fit("oracle", shared, recipe, seed, images))
@@ -207,6 +234,7 @@ class _Fitter:
             seed=seed,
             num_steps=self.num_steps,
             recipe=recipe,
+            groups=data.groups,
             target_images=self.target_images,
         )
         self.num_done += 1

@@ -73,6 +73,7 @@ class Lessons:
             seed=self.seed,
             num_steps=self.num_steps,
             recipe=self.recipe,
+            groups=self.dataset.groups(self.ids),
             on_step=on_step,
         )
 

@@ -1,6 +1,6 @@
 """Presence: whether real child images show a label, or only the images that the child draws."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Final
@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from stylealign.data.labels import LabelSchema
+from stylealign.data.splits import divide_groups
 from stylealign.images import PixelBatch
 from stylealign.metrics.accuracy import agreement, column_of
 from stylealign.metrics.bootstrap import interval
@@ -46,20 +47,28 @@ class Presence:
 
 
 def fit_readers(
-    images: PixelBatch, labels: pd.DataFrame, schema: LabelSchema, *, num_steps: int, seed: int
+    images: PixelBatch,
+    labels: pd.DataFrame,
+    schema: LabelSchema,
+    *,
+    num_steps: int,
+    seed: int,
+    groups: Sequence[Hashable] = (),
 ) -> tuple[Reader, Reader]:
-    """Fit two readers on disjoint halves of the transferred images: they share no image.
+    """Fit two readers on halves of the transferred images that share no image and no group.
 
     Shapes: images [N, H, H, 3], labels N rows.
     Raises: DataError if a half has too few images or a label without values.
     """
-    order = np.random.default_rng(seed).permutation(len(images))
+    each = groups or range(len(images))
 
     def fit(rows: np.ndarray, seed: int) -> Reader:
         known = labels.iloc[rows].reset_index(drop=True)
-        return fit_reader(images[rows], known, schema, seed=seed, num_steps=num_steps)
+        own = [each[row] for row in rows]
+        return fit_reader(images[rows], known, schema, seed=seed, num_steps=num_steps, groups=own)
 
-    first, second = (np.sort(half) for half in np.array_split(order, 2))
+    halves = divide_groups(each, -(-len(images) // 2), seed=seed)
+    first, second = (np.sort(half) for half in halves)
     return fit(first, seed), fit(second, seed + 1)
 
 

@@ -1,7 +1,7 @@
 """Fitting a reader on labelled images."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stylealign.data.encoding import EncodedLabels, encode_labels
 from stylealign.data.labels import LabelSchema
+from stylealign.data.splits import divide_groups
 from stylealign.errors import DataError, DivergenceError
 from stylealign.images import PixelBatch
 from stylealign.metrics.accuracy import score_labels
@@ -55,6 +56,7 @@ def fit_reader(
     seed: int,
     num_steps: int,
     recipe: Recipe | None = None,
+    groups: Sequence[Hashable] = (),
     validation: tuple[AnyPixels, pd.DataFrame] | None = None,
     target_images: AnyPixels | None = None,
     on_step: Callable[[int], None] | None = None,
@@ -63,7 +65,8 @@ def fit_reader(
 
     AdamW with warm-up and cosine decay; among states late in training the one with the lowest
     loss on the validation split of its own domain is kept. Equal seeds give equal readers on one
-    machine. Labels may be missing in some rows. Unlabelled images of a target domain are used
+    machine. Labels may be missing in some rows. Images of one of the `groups` are on one side of
+    the split, unless there is no other group. Unlabelled images of a target domain are used
     only by a recipe with a CORAL weight.
 
     Shapes: images [N, H, H, 3], labels N rows with a column per label of the schema.
@@ -76,7 +79,8 @@ def fit_reader(
     order = np.random.default_rng(seed).permutation(len(images))
     if validation is None:
         num_val = max(round(recipe.val_fraction * len(images)), 1)
-        val_rows, order = order[:num_val], order[num_val:]
+        parts = divide_groups(groups or range(len(images)), num_val, seed=seed)
+        val_rows, order = sorted(parts, key=len)
         validation = images[val_rows], labels.iloc[val_rows]
     train_labels = encode_labels(labels.iloc[order], schema)
     targets = plan_targets(train_labels, schema)

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylealign.data.splits import assign_splits, near_duplicate_groups, perceptual_hash
+from stylealign.data.splits import (
+    assign_splits,
+    deal_groups,
+    divide_groups,
+    near_duplicate_groups,
+    perceptual_hash,
+)
 from stylealign.errors import DataError
 from stylealign.images import crop_and_resize, decode
 
@@ -113,3 +119,30 @@ def test_a_split_of_fraction_zero_stays_empty() -> None:
 def test_fractions_that_divide_nothing_are_refused(fractions: dict[str, float]) -> None:
     with pytest.raises(DataError, match=r"sum to|unknown splits"):
         assign_splits(["a"], fractions, seed=0)
+
+
+def test_parts_by_lot_share_no_group_and_hold_every_row_once() -> None:
+    groups = [f"person {number // 4}" for number in range(40)]
+
+    parts = deal_groups(groups, [13, 27], np.random.default_rng(0))
+
+    assert sorted(np.concatenate(parts).tolist()) == list(range(40))
+    assert [len(part) for part in parts] == [12, 16, 12]
+    seen = [{groups[row] for row in part} for part in parts]
+    assert sum(map(len, seen)) == 10
+
+
+def test_fewer_groups_than_parts_make_fewer_parts_and_one_group_is_divided_by_rows() -> None:
+    two = deal_groups(list("aab"), [1, 2], np.random.default_rng(0))
+    first, second = divide_groups(["a"] * 10, 3, seed=0)
+
+    assert sorted(len(part) for part in two) == [1, 2]
+    assert (len(first), len(second)) == (3, 7)
+
+
+def test_rows_that_are_each_alone_are_dealt_exactly() -> None:
+    first, second = divide_groups(range(9), 4, seed=5)
+
+    order = np.random.default_rng(5).permutation(9)
+    assert first.tolist() + second.tolist() == order.tolist()
+    assert len(first) == 4

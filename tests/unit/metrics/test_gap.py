@@ -9,10 +9,11 @@ import pytest
 
 from stylealign.data.labels import LabelSpec
 from stylealign.errors import DataError
+from stylealign.metrics import arms as arms_module
 from stylealign.metrics.accuracy import balanced_accuracy, score_labels
 from stylealign.metrics.arms import LabelledImages, SourceVariants, fit_arms, latent_routes
 from stylealign.metrics.gap import compare_arms, measure_gap
-from stylealign.metrics.readers import Recipe
+from stylealign.metrics.readers import Readings, Recipe
 
 SCHEMA = {
     "glasses": LabelSpec(type="class", values=("no", "yes")),
@@ -293,3 +294,37 @@ def test_the_combined_route_reads_the_mean_of_what_both_routes_say():
     assert routes["combined"][0]["yaw"].tolist() == [5.0, -2.0]
     assert routes["combined"][1].equals(routes["latent"][1])
     assert latent_routes(None, [data], schema) == {}
+
+
+def test_the_cross_fitted_oracle_reads_nobody_that_it_has_seen(make_images, schema, monkeypatch):
+    short = {"color": schema["color"]}
+    people = [f"person {number // 8}" for number in range(120)]
+    images, labels = make_images(120, seed=4, is_child=True)
+    test = LabelledImages(images=images, labels=labels, groups=people)
+    fitted: list[set[str]] = []
+    fit: Any = arms_module.fit_reader
+
+    class Reader:
+        def __init__(self, *given, groups, **settings) -> None:
+            self.seen, self.reader = set(groups), fit(*given, groups=groups, **settings)
+
+        def read(self, asked: np.ndarray) -> Readings:
+            place = {image.tobytes(): name for image, name in zip(images, people, strict=True)}
+            if self.seen:
+                fitted.append(self.seen & {place[image.tobytes()] for image in asked})
+            return self.reader.read(asked)
+
+    monkeypatch.setattr(arms_module, "fit_reader", Reader)
+    others = labelled(make_images(100, seed=2))
+    settings: dict[str, Any] = {
+        "source": others, "routes": {"data": others}, "oracle": None, "target_images": images,
+        "seeds": [0], "num_steps": 2, "recipe": Recipe(width=8, batch_size=32), "num_folds": 4,
+    }  # fmt: skip
+
+    arms = fit_arms(test, short, **settings)
+
+    assert fitted == [set()] * 4
+    assert arms.oracle[0].index.tolist() == list(range(120))
+    alike = LabelledImages(images=images, labels=labels, groups=["the same"] * 120)
+    with pytest.raises(DataError, match="all of one group, so no oracle can be cross-fitted"):
+        fit_arms(alike, short, **settings)

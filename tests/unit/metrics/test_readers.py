@@ -6,6 +6,7 @@ import functools
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -267,3 +268,25 @@ def test_a_reader_refuses_images_of_another_size(reader, make_images):
 
     with pytest.raises(DataError, match="16 px"):
         reader.predict(larger)
+
+
+def test_a_reader_is_not_judged_by_likenesses_of_what_it_learned(make_images, schema):
+    images, labels = (part.repeat(6, axis=0) for part in shuffled_colors(make_images))
+    known = pd.DataFrame({"color": labels})
+    groups = np.arange(len(images)) // 6
+
+    def score(**groups) -> float:
+        short = {"color": schema["color"]}
+        fitted = fit_reader(
+            images, known, short, seed=0, num_steps=150, recipe=RECIPE, **groups
+        )  # fmt: skip
+        return fitted.val_scores["color"]
+
+    assert score() > 0.9  # remembers which image had which value
+    assert score(groups=groups.tolist()) < 0.75  # there is nothing else to learn
+
+
+def shuffled_colors(make_images) -> tuple[np.ndarray, np.ndarray]:
+    """A few images, and colours that have nothing to do with them."""
+    images, labels = make_images(40, seed=0)
+    return images, np.random.default_rng(1).permutation(labels["color"].to_numpy())
