@@ -115,7 +115,8 @@ def score_arms(
 ) -> dict[str, Any]:
     """The three arms on real labelled child images; labels without those have their verdict."""
     if places.name not in params.children:
-        return describe_unmeasured(read_verdicts(places.transferred), ())
+        verdicts = read_verdicts(places.transferred)
+        return describe_unmeasured(verdicts, (), controls=params.controls)
     sets = params.children[places.name]
     schema = choose_schema(open_dataset(places.images), params.labels)
     target, seed = open_dataset(places.real), params.seeds[0]
@@ -143,7 +144,8 @@ def score_arms(
             on_fit=lambda done, total, _name: bar.follow("fit", done, total),
         )
     verdicts = read_verdicts(places.transferred)
-    unmeasured = describe_unmeasured(verdicts, open_dataset(prepared / sets.test).schema)
+    measurable = open_dataset(prepared / sets.test).schema
+    unmeasured = describe_unmeasured(verdicts, measurable, controls=params.controls)
     return unmeasured | with_verdicts(gaps, verdicts, params.labels)
 
 

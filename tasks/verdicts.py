@@ -1,7 +1,7 @@
 """Verdicts on labels: which of them a child can carry, judged without any child label."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -53,15 +53,16 @@ def describe_unmeasured(
     measurable: Iterable[str],
     *,
     reason: str = NO_SUCH_LABEL,
+    controls: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """Entries for transferred labels that no real child image tells of: a verdict and no figures.
 
-    A label that is not transferable either is marked as a negative control.
+    Those that the params declare as negative controls are marked, whatever the verdict.
     """
     return {
         name: dict.fromkeys(NOT_MEASURED)
         | state(verdict)
-        | {"reason": reason, "control": not verdict.transferable}
+        | {"reason": reason, "control": name in controls}
         for name, verdict in verdicts.items()
         if name not in set(measurable)
     }

@@ -60,6 +60,9 @@ class EvaluateParams(Section):
     """How much of the gap between parent labels and child labels the transfer closes."""
 
     labels: tuple[Name, ...]
+    controls: tuple[Name, ...] = ()
+    """Transferred labels that the child's domain has no counterpart of, which a good transfer
+    refuses: they are shown as negative controls."""
     children: dict[Name, ChildSetsParams]
     """Per child with labelled data; children left out get image quality only."""
     num_train: Count
@@ -81,6 +84,15 @@ class EvaluateParams(Section):
     num_paths: int = Field(default=0, ge=0)
     """Paths between codes along which ppl is measured; 0 = not at all."""
     num_bootstrap: Count
+
+    @model_validator(mode="after")
+    def _controls_have_no_truth(self) -> "EvaluateParams":
+        """Real child images that have a label would make it no control."""
+        both = [name for name in self.controls if name in self.labels]
+        if both:
+            message = f"{both[0]!r} is in labels and in controls, which no real child image has"
+            raise ValueError(f"{message}: leave it out of one of the two")
+        return self
 
     @model_validator(mode="after")
     def _weights_meet(self) -> "EvaluateParams":

@@ -44,7 +44,7 @@ class LabelFigures(_Figures):
     """What the transfer says of the label, without any child label."""
     not_transferable_because: str = ""
     control: bool = False
-    """A label that is not transferable, and that no real child image has either."""
+    """A label declared as one that the child's domain has no counterpart of."""
     routes: dict[str, RouteFigures] = Field(default_factory=dict)
     num_test: int | None = None
     num_seeds: int | None = None

@@ -64,17 +64,19 @@ def test_the_headline_says_what_is_transferable_and_what_is_a_control():
     labels = {
         "yaw": arms | {"low": 0.7, "high": 0.8, "transferable": True},
         "hair_color": {"transferable": False, "control": True},
+        "hat": {"transferable": False, "control": False},
     }
 
     console = Console(width=80)  # as a terminal has by default
     with console.capture() as said:
         console.print(headline_table("cats", labels))
 
-    yaw, hair = (line for line in said.get().splitlines() if "yaw" in line or "hair" in line)
+    yaw, hair, hat = (line for line in said.get().splitlines() if "ya" in line or "ha" in line)
     assert "0.75 [0.70, 0.80]" in yaw
     assert yaw.rstrip().endswith("yes")
     assert hair.split() == ["hair_color", *["-"] * 4, "no", "(control)"]
     assert "no (control)" in hair
+    assert hat.rstrip().endswith(" no")
     assert "…" not in said.get()
 
 
