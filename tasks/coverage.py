@@ -16,7 +16,6 @@ from stylealign.metrics.accuracy import COMPARABLE, score_labels
 from stylealign.metrics.cached_readers import (
     MAX_READ_PX,
     Lessons,
-    cached_reader,
     most_fitted,
     shrink,
 )
@@ -31,7 +30,7 @@ from stylealign.metrics.readers.fitting import MIN_IMAGES
 from stylealign.metrics.readers.network import MIN_RESOLUTION
 from stylealign.params import CoverageParams
 from stylealign.training import Training
-from tasks.lessons import sides
+from tasks.lessons import learn, sides
 from tasks.samples import iterate_samples
 
 COVERAGE_FILE = "coverage.json"
@@ -71,7 +70,7 @@ class DataCoverage:
             seed=self.params.seed,
             max_px=MAX_READ_PX,
         )
-        self.reader = cached_reader(lessons, cache)
+        self.reader = learn(lessons, f"reader of {dataset.folder.name}", cache)
         self.real = self.read(sides(dataset, unseen, mirror=training.recipe.mirror))
         truth = dataset.labels("train").loc[unseen, list(known)]
         self.scores = score_labels(truth, self.real.head(len(unseen)), known)

@@ -16,6 +16,7 @@ from stylealign.params import CoverageParams, TrainParentParams
 from stylealign.training import train
 from stylealign.training.split import Split
 from tasks import coverage as module
+from tasks import lessons
 from tasks.coverage import COVERAGE_FILE, DataCoverage
 from tasks.parents import parent_run
 from tasks.training import Run, finish_training
@@ -47,12 +48,13 @@ def images(tmp_path_factory, prepare_cats) -> Path:
 
 
 @pytest.fixture
-def begin(images, tmp_path, monkeypatch) -> Callable[..., Begun]:
+def begin(images, tmp_path, monkeypatch, no_progress) -> Callable[..., Begun]:
     """A parent's training in a project folder of its own, with what measures it.
 
     A reader of four steps reads hardly anything: every label counts here.
     """
     monkeypatch.setattr(limits, "MIN_SKILL", -100.0)
+    monkeypatch.setattr(lessons, "progress", no_progress)
 
     def new(place: str = "project", **changes) -> Begun:
         (tmp_path / place).mkdir(exist_ok=True)
@@ -177,6 +179,21 @@ def test_a_reader_is_fitted_once_and_anew_where_it_is_damaged(begin, monkeypatch
 
     assert len(fits) == 2
     assert first.scores == again.scores == repaired.scores
+
+
+def test_the_fit_of_the_reader_is_seen(begin, images, monkeypatch, no_progress):
+    shown: list[tuple[Any, ...]] = []
+
+    def bar(description: str, total: float, **settings):
+        shown.append((description, total))
+        return no_progress(description, total, **settings)
+
+    run, _ = begin()
+    monkeypatch.setattr(lessons, "progress", bar)
+
+    DataCoverage(run.training, run.batches.dataset, CoverageParams(reader_steps=6), Path("others"))
+
+    assert shown == [(f"reader of {images.name}", 6)]
 
 
 def test_a_parent_that_draws_its_data_covers_it(begin, monkeypatch):
