@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.project import STATE, enter_project
-from stylealign.errors import StyleAlignError
+from stylealign.errors import ParamsError, StyleAlignError
 from stylealign.params import load_params
 
 PINS = {"fastapi": ("0.139", "0.151"), "sqlalchemy": ("2.0", "2.1"), "prefect": ("3.8.8", "3.8.9")}
@@ -92,6 +92,7 @@ def check_project(root: Path) -> Iterator[Finding]:
         yield Finding("params.yaml", False, "cannot be used", str(error))
         return
     yield Finding("params.yaml", True, f"project {params.project.name!r}")
+    yield check_device(params.project.device)
     parent = root / params.train_parent.model
     if parent.exists() or str(params.train_parent.model).startswith("models:"):
         yield Finding("parent model", True, str(params.train_parent.model))
@@ -100,6 +101,16 @@ def check_project(root: Path) -> Iterator[Finding]:
     else:
         mend = "put a checkpoint there, or add architecture and recipe to train_parent"
         yield Finding("parent model", False, f"{params.train_parent.model} is missing", mend)
+
+
+def check_device(wanted: str) -> Finding:
+    """Whether the stages find what they are to compute on."""
+    from tasks.devices import choose_device
+
+    try:
+        return Finding("project.device", True, f"{wanted}: {choose_device(wanted)} is used")
+    except ParamsError as error:
+        return Finding("project.device", False, wanted, str(error))
 
 
 def check_stores(root: Path) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from flows.project import find_model, require_new
+from flows.project import find_model, project_device, require_new
 
 models = typer.Typer(rich_markup_mode="markdown")
 
@@ -39,6 +39,16 @@ StepsOption = Annotated[
 SeedOption = Annotated[
     int | None, typer.Option(help=f"Where randomness starts. [default: {DEFAULTS['seed']}]")
 ]
+Device = Literal["auto", "cpu", "cuda"]
+
+DeviceOption = Annotated[
+    Device | None,
+    typer.Option(
+        help="Where to compute; auto = a GPU where there is one. [default: `project.device` of "
+        "the project in this folder, auto without one]",
+        show_default=False,
+    ),
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Go on though the models are unrelated: for controls.")
 ]
@@ -56,6 +66,7 @@ def translate(
     truncation_psi: Annotated[
         float, typer.Option("--psi", min=0, max=1, help="1 = as found, 0 = the mean image.")
     ] = 1.0,
+    device: DeviceOption = None,
     force: ForceOption = False,
 ) -> None:
     """Draw any images in another domain: invert them in the parent, draw with the child.
@@ -72,7 +83,7 @@ def translate(
 
     done = translate_folder(
         folder, *places, out, use_force=force, truncation_psi=truncation_psi,
-        space=space, num_steps=num_steps, seed=seed,
+        device=device or project_device(), space=space, num_steps=num_steps, seed=seed,
     )  # fmt: skip
     show(
         f"{done.num_made} images drawn, {done.num_kept} kept from an earlier run, "
@@ -88,6 +99,7 @@ def predict(
         typer.Option(help="A reader: artifacts/evaluate/CHILD/reader, or `models:/name@alias`."),
     ],
     out: Annotated[Path, typer.Option(help="Parquet table to write.")],
+    device: DeviceOption = None,
 ) -> None:
     """Read the labels of a folder of images into a Parquet table.
 
@@ -100,7 +112,7 @@ def predict(
     place = find_model(model)
     from tasks.folders import predict_folder
 
-    num_read, num_rejected = predict_folder(folder, place, out)
+    num_read, num_rejected = predict_folder(folder, place, out, device=device or project_device())
     show(f"{num_read} images read, {num_rejected} could not be; {out}")
 
 
@@ -118,6 +130,7 @@ def morph(
     space: SpaceOption = None,
     num_steps: StepsOption = None,
     seed: SeedOption = None,
+    device: DeviceOption = None,
     force: ForceOption = False,
 ) -> None:
     """Go from an image of one domain to an image of another: code and weights move together.
@@ -130,7 +143,7 @@ def morph(
 
     num = morph_images(
         first, second, places, out, codes=codes, num_frames=num_frames, use_force=force,
-        space=space, num_steps=num_steps, seed=seed,
+        device=device or project_device(), space=space, num_steps=num_steps, seed=seed,
     )  # fmt: skip
     show(f"{num} frames; {out}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from stylealign.errors import DataError, StyleAlignError
+from stylealign.errors import DataError, ParamsError, StyleAlignError
 from stylealign.params import load_params
 
 STATE = Path(".stylealign")
@@ -90,6 +90,20 @@ def project_lock(root: Path) -> Generator[None]:
         yield
     finally:
         lock.release()
+
+
+def project_device() -> str:
+    """`project.device` of the project in this folder; `auto` where there is none.
+
+    Raises: ParamsError if its params.yaml cannot be used.
+    """
+    path = Path("params.yaml")
+    try:
+        return load_params(path).project.device if path.exists() else "auto"
+    except ParamsError:
+        if STATE.exists():
+            raise
+        return "auto"  # other programs call theirs so, too
 
 
 def find_model(reference: str) -> Path:

@@ -10,9 +10,8 @@ from prefect.concurrency.sync import concurrency
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from stylealign.errors import ParamsError
+from stylealign.models import device
 from stylealign.models.allocator import keep_freed_memory
-from stylealign.models.precision import convolve_exactly
 from tasks.saying import tell
 
 LIMIT = "gpu"
@@ -29,16 +28,7 @@ def choose_device(wanted: str) -> str:
 
     Raises: ParamsError if `cuda` is wanted and torch finds none.
     """
-    convolve_exactly()
-    has_cuda = torch.cuda.is_available()
-    if wanted == "auto":
-        return "cuda" if has_cuda else "cpu"
-    if wanted == "cuda" and not has_cuda:
-        raise ParamsError(
-            f"project.device is {wanted!r}, but torch {torch.__version__} finds no CUDA device: "
-            "set it to auto or cpu, or mend the driver or the build of torch"
-        )
-    return wanted
+    return device.choose_device(wanted, "project.device")
 
 
 def count_threads() -> int:

@@ -52,6 +52,7 @@ def translate_folder(
     *,
     use_force: bool,
     truncation_psi: float,
+    device: str = "auto",
     **settings: object,
 ) -> Translated:
     """Invert every image in the parent, draw its code with the child, write it as PNG.
@@ -64,7 +65,7 @@ def translate_folder(
         for a control experiment.
     """
     _require_outside(place, out)
-    device = find_device()
+    device = find_device(device)
     models = load_model(parent, device), load_model(child, device)
     require_related(*models, force=use_force)
     pictures = open_pictures(place, models[0].config.resolution)
@@ -188,7 +189,7 @@ def _summary(done: dict[str, dict[str, Any]], todo: list[str], pictures: Picture
     return Translated(made, len(done) - made, len(pictures.rejected), psnr)
 
 
-def predict_folder(place: Path, model: Path, out: Path) -> tuple[int, int]:
+def predict_folder(place: Path, model: Path, out: Path, *, device: str = "auto") -> tuple[int, int]:
     """Read the labels of every image into a Parquet table; returns how many, and how many not.
 
     Columns: `id`, `label.<name>` of every label that the reader reads, `confidence.<name>` of
@@ -199,6 +200,7 @@ def predict_folder(place: Path, model: Path, out: Path) -> tuple[int, int]:
     """
     _require_outside(place, out)
     reader = load_reader(model)
+    reader.network.to(find_device(device))
     pictures = open_pictures(place, reader.resolution)
     ids = pictures.ids
     require_folder(out.parent)

@@ -34,6 +34,7 @@ def morph_images(
     codes: Path,
     num_frames: int,
     use_force: bool,
+    device: str = "auto",
     **settings: object,
 ) -> int:
     """Write the frames from one image to another; returns how many.
@@ -47,7 +48,7 @@ def morph_images(
     suffix = out.suffix.lower()
     if suffix not in (*ANIMATED, STRIP):
         raise DataError(f"{str(out)!r} ends in {suffix!r}: expected .gif, .webp or .png")
-    device = find_device()
+    device = find_device(device)
     networks = load_model(models[0], device), load_model(models[1], device)
     require_related(*networks, force=use_force)
     given = {name: value for name, value in settings.items() if value is not None}

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from stylealign.data.folders import write_rejected
 from stylealign.data.sources import Source, open_source
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch, crop_and_resize, decode
 from stylealign.models.allocator import keep_freed_memory
-from stylealign.models.precision import convolve_exactly
+from stylealign.models.device import choose_device
 
 Reject = tuple[str, str, str]
 """Id, path and reason of an image that cannot be used."""
@@ -91,8 +90,10 @@ def require_folder(folder: Path) -> None:
         raise DataError(f"{str(folder)!r} cannot be written: {error.strerror}") from None
 
 
-def find_device() -> str:
-    """The first CUDA device, or the CPU where there is none."""
+def find_device(wanted: str) -> str:
+    """The device that a command computes on; `auto` = the first CUDA device, or the CPU.
+
+    Raises: ParamsError if it is not there.
+    """
     keep_freed_memory()
-    convolve_exactly()
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return choose_device(wanted, "the device (--device, or project.device)")

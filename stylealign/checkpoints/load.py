@@ -20,6 +20,7 @@ from stylealign.checkpoints.weights import NETWORKS
 from stylealign.errors import CheckpointError
 from stylealign.files import is_folder, read_file
 from stylealign.models import Model
+from stylealign.models.device import require_device
 
 Format: TypeAlias = Literal["stylealign", "nvidia", "tensorflow", "rosinality"]
 
@@ -32,13 +33,15 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
     Knows our folders, NVIDIA's networks of the PyTorch and TensorFlow era, pickled alone or by
     torch, and rosinality's `.pt`. Nothing of a file is imported or run.
 
-    Raises: CheckpointError naming the file and the first thing that is wrong with it.
+    Raises: CheckpointError naming the file and the first thing that is wrong with it; ParamsError
+        if the device is not there.
     """
     return read_model(Path(path), device)[0]
 
 
 def read_model(path: Path, device: str | torch.device = "cpu") -> tuple[Model, Format]:
     """The model as `load_model` gives it, and the format that it was found in."""
+    require_device(device)
     if is_folder(path):
         return load_folder(path, device), "stylealign"
     model, file_format = _import_file(path)

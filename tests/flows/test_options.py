@@ -12,7 +12,7 @@ from flows.run import REPORT, headline_table, show_headline
 from stylealign.inversion import invert
 
 MODELS = {"--parent", "--child", "--out"}
-CODES = {"--space", "--steps", "--seed", "--force"}
+CODES = {"--space", "--steps", "--seed", "--force", "--device"}
 OPTIONS: dict[str, set[str]] = {
     "init": {"--images", "--labels", "--child", "--test", "--oracle", "--parent", "--resolution"}
     | {"--licence", "--params"},
@@ -23,7 +23,7 @@ OPTIONS: dict[str, set[str]] = {
     "ui": {"--prefect-port", "--mlflow-port"},
     "serve": {"--port"},
     "translate": MODELS | CODES | {"--psi"},
-    "predict": {"--model", "--out"},
+    "predict": {"--model", "--out", "--device"},
     "morph": MODELS | CODES | {"--frames", "--codes"},
     "inspect": {"--json"},
     "convert": {"--parent", "--domain"},

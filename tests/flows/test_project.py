@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
-from flows.project import enter_project, project_lock
-from stylealign.errors import DataError, StyleAlignError
+from flows.cli import app
+from flows.doctor import check_project
+from flows.project import STATE, enter_project, project_device, project_lock
+from stylealign.errors import DataError, ParamsError, StyleAlignError
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +61,49 @@ def test_a_lock_that_was_released_can_be_taken_again(tmp_path):
         pass
     with project_lock(root):
         pass
+
+
+@pytest.fixture
+def params() -> str:
+    """The demo's params, which ask for a GPU."""
+    text = (Path(__file__).parents[2] / "params.yaml").read_text("utf-8")
+    return text.replace("device: auto", "device: cuda")
+
+
+def test_commands_for_any_folder_follow_the_device_of_the_project(params, tmp_path, monkeypatch):
+    asked: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "tasks.folders.predict_folder", lambda *_, device: asked.append(device) or (1, 0)
+    )
+    command = ["predict", "images", "--model", "reader", "--out", "labels.parquet"]
+
+    outside = CliRunner().invoke(app, command)
+    (tmp_path / "params.yaml").write_text(params)
+    inside = CliRunner().invoke(app, command)
+    given = CliRunner().invoke(app, [*command, "--device", "cpu"])
+
+    assert [done.exit_code for done in (outside, inside, given)] == [0, 0, 0]
+    assert asked == ["auto", "cuda", "cpu"]
+
+
+def test_params_of_another_program_say_nothing_about_the_device(params, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("train: {epochs: 10}")
+
+    assert project_device() == "auto"
+
+    (tmp_path / STATE).mkdir()
+    with pytest.raises(ParamsError):
+        project_device()
+
+
+def test_the_doctor_flags_a_gpu_that_is_wanted_and_not_there(params, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (tmp_path / "params.yaml").write_text(params)
+
+    found = {one.what: one for one in check_project(tmp_path)}
+
+    assert not found["project.device"].is_well
+    assert "project.device is 'cuda'" in found["project.device"].mend
+    assert "set it to auto or cpu" in found["project.device"].mend

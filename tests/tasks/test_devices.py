@@ -26,7 +26,7 @@ def own_settings():
 def test_auto_is_the_first_gpu_or_the_cpu(has_cuda, found, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
 
-    assert choose_device("auto") == find_device() == found
+    assert choose_device("auto") == find_device("auto") == found
     assert choose_device("cpu") == "cpu"
 
 
@@ -36,12 +36,14 @@ def test_a_gpu_that_is_not_there_is_refused_by_the_name_of_the_param(monkeypatch
 
     with pytest.raises(ParamsError, match=r"is 'cuda', but torch .* set it to auto or cpu"):
         choose_device("cuda")
+    with pytest.raises(ParamsError, match=r"\(--device, or project.device\) is 'cuda', but torch"):
+        find_device("cuda")
 
 
 @pytest.mark.usefixtures("own_settings")
-@pytest.mark.parametrize("choose", [lambda: choose_device("auto"), find_device])
+@pytest.mark.parametrize("choose", [choose_device, find_device])
 def test_whoever_chooses_a_device_convolves_in_whole_float32(choose):
-    choose()
+    choose("auto")
 
     assert not torch.backends.cudnn.allow_tf32
 

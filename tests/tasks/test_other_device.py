@@ -17,7 +17,7 @@ def _other_device(models, monkeypatch):
     read = folder.safe_open
     monkeypatch.setattr(folder, "safe_open", lambda path, kind, *_, **__: read(path, kind))
     for module in (folders, morphing):
-        monkeypatch.setattr(module, "find_device", lambda: OTHER)
+        monkeypatch.setattr(module, "find_device", lambda _wanted: OTHER)
     pretend(monkeypatch.setattr)
     with OtherDevice():
         yield

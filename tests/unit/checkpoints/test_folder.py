@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stylealign.checkpoints import compute_model_id, load_model, save_model
-from stylealign.errors import CheckpointError
+from stylealign.errors import CheckpointError, ParamsError
 from stylealign.models import Model, ModelConfig
 
 CHANNELS = {4: 8, 8: 8, 16: 4}
@@ -329,3 +329,18 @@ def test_weights_that_are_not_a_number_are_refused_by_name(tmp_path):
 
     with pytest.raises(CheckpointError, match=r"G_ema\.synthesis\.blocks\.b8\.conv0\.weight.*NaN"):
         load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda", r"device is 'cuda', but torch .* finds no CUDA device: choose cpu, or mend"),
+        (torch.device("cuda", 3), r"device is 'cuda:3', but torch .* finds no CUDA device"),
+        ("gpu", r"device is 'gpu', expected cpu or cuda"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_in_a_sentence(folder, device, message, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    with pytest.raises(ParamsError, match=message):
+        load_model(folder, device)
