@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.own_data import UNKNOWN, OwnData, infer_parent
-from flows.project import enter_project, find_model, require_new
+from flows.project import enter_project, find_model
 from flows.starting_params import (
     check_tree,
     fill_params,
@@ -21,6 +21,7 @@ from flows.starting_params import (
     write_tree,
 )
 from stylealign.errors import DataError, ParamsError, StyleAlignError
+from stylealign.files import require_new
 
 SHIPPED_PARENT = Path("models/people32")
 TRAIN = "train"

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from flows.project import find_model, project_device, require_new
+from flows.project import find_model, project_device
+from stylealign.files import require_new
 
 models = typer.Typer(rich_markup_mode="markdown")
 

@@ -54,25 +54,6 @@ def enter_project(folder: Path | None = None) -> Path:
     return root
 
 
-def require_new(folder: Path) -> None:
-    """Refuse a place to write to that is taken; links and `..` are followed.
-
-    Raises: DataError if it is a file, or a folder that holds something or cannot be looked into.
-    """
-    try:
-        place = folder.resolve()
-        is_file = place.exists() and not place.is_dir()
-        is_taken = place.is_dir() and any(place.iterdir())
-    except (OSError, RuntimeError) as error:  # a RuntimeError is a loop of links
-        raise DataError(
-            f"{str(folder)!r} cannot be looked into ({error}): choose another"
-        ) from None
-    if is_file:
-        raise DataError(f"{str(folder)!r} is a file, not a folder: choose a new folder")
-    if is_taken:
-        raise DataError(f"{str(folder)!r} is not empty: choose a new folder")
-
-
 @contextmanager
 def project_lock(root: Path) -> Generator[None]:
     """Hold the project for one run of the pipeline; a second one is turned away.

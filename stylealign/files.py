@@ -1,6 +1,7 @@
 """The door for files of strangers: only regular ones, and only so large.
 
-What they make other libraries say is quoted without control characters, and not at length.
+What they make other libraries say is quoted without control characters, and not at length. Ours are
+written to places that hold nothing yet.
 """
 
 import os
@@ -11,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from stylealign.errors import CheckpointError
+from stylealign.errors import CheckpointError, DataError
 
 MAX_BYTES: Final = 4 << 30
 """Published files, with the state of their optimisers, take less than a quarter of it."""
@@ -96,3 +97,22 @@ def describe_error(error: Exception) -> str:
     """The start of another library's message, control characters that it quotes escaped."""
     start = str(error)[:200]
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in start)
+
+
+def require_new(folder: Path) -> None:
+    """Refuse a place to write to that is taken; links and `..` are followed.
+
+    Raises: DataError if it is a file, or a folder that holds something or cannot be looked into.
+    """
+    try:
+        place = folder.resolve()
+        is_file = place.exists() and not place.is_dir()
+        is_taken = place.is_dir() and any(place.iterdir())
+    except (OSError, RuntimeError) as error:  # a RuntimeError is a loop of links
+        raise DataError(
+            f"{str(folder)!r} cannot be looked into ({error}): choose another"
+        ) from None
+    if is_file:
+        raise DataError(f"{str(folder)!r} is a file, not a folder: choose a new folder")
+    if is_taken:
+        raise DataError(f"{str(folder)!r} is not empty: choose a new folder")

@@ -13,14 +13,16 @@ from stylealign.data.cards import HUB_SPLITS
 from stylealign.data.dataset import IMAGE_COLUMN, ImageDataset
 from stylealign.data.manifest import write_whole
 from stylealign.data.shards import read_shard
+from stylealign.files import require_new
 
 
 def export_imagefolder(dataset: ImageDataset, folder: str | Path) -> int:
     """Write one PNG per image and one `metadata.jsonl` per split, as `imagefolder` reads them.
 
     Returns: the number of images.
-    Raises: DataError if the folder cannot be written.
+    Raises: DataError if the folder is not new or empty, or cannot be written.
     """
+    require_new(Path(folder))
     num_images = 0
     for split in dataset.manifest.counts:
         place = Path(folder) / HUB_SPLITS.get(split, split)
@@ -39,8 +41,9 @@ def export_webdataset(dataset: ImageDataset, folder: str | Path, *, shard_size: 
     """Write tar files of `<key>.png` and `<key>.json` pairs; equal data give equal bytes.
 
     Returns: the tar files.
-    Raises: DataError if the folder cannot be written.
+    Raises: DataError if the folder is not new or empty, or cannot be written.
     """
+    require_new(Path(folder))
     paths: list[Path] = []
     for split in dataset.manifest.counts:
         samples = _samples(dataset, split)

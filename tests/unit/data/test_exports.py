@@ -3,6 +3,7 @@
 import json
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from stylealign.data.labels import LabelSchema
 from stylealign.data.manifest import Manifest
 from stylealign.data.prepare import prepare
 from stylealign.data.sources import open_source
+from stylealign.errors import DataError
 from stylealign.images import decode
 
 
@@ -85,3 +87,16 @@ def test_web_dataset_shards_hold_pairs_and_equal_data_give_equal_bytes(
                 pixels = decode(member(archive, image))
                 assert (pixels == dataset.images([record["id"]])[0]).all()
     assert sorted(ids) == dataset.ids()
+
+
+@pytest.mark.parametrize("export", [export_imagefolder, partial(export_webdataset, shard_size=5)])
+def test_an_export_is_never_mixed_with_an_earlier_one(
+    dataset: ImageDataset, tmp_path: Path, export: Callable[..., object]
+) -> None:
+    export(dataset, tmp_path / "used")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "used").rglob("*")}
+
+    with pytest.raises(DataError, match=r"'.*used' is not empty: choose a new folder"):
+        export(dataset, tmp_path / "used")
+
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "used").rglob("*")} == before
