@@ -39,7 +39,8 @@ def require_related(
         reason += f" where relatives are below {RELATED_DISTANCE}"
     message = (
         f"models {_describe(a)} and {_describe(b)} are not related: {reason}; "
-        "declare the parent when converting, or force it for a control"
+        "declare the parent (`stylealign convert --parent`), or for a control go on with --force "
+        "(force=True in Python)"
     )
     raise LineageError(message)
 
