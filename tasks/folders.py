@@ -18,6 +18,7 @@ from stylealign.data.tables import LABEL_PREFIX
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch, encode_png, image_grid
 from stylealign.inversion import Inversion, invert
+from stylealign.inversion.inputs import require_no_classes
 from stylealign.metrics.readers import load_reader
 from stylealign.models import Model
 from stylealign.tensors import to_uint8
@@ -61,13 +62,15 @@ def translate_folder(
     made it; a run that was killed goes on behind the last line.
 
     Raises: DataError if there is no image, or `out` holds images made otherwise or lies among
-        those that are read; LineageError if the models are not related, unless `use_force` asks
-        for a control experiment.
+        those that are read, or a model is conditional; LineageError if the models are not related,
+        unless `use_force` asks for a control experiment.
     """
     _require_outside(place, out)
     device = find_device(device)
     models = load_model(parent, device), load_model(child, device)
     require_related(*models, force=use_force)
+    for model in models:
+        require_no_classes(model.config)
     pictures = open_pictures(place, models[0].config.resolution)
     require_folder(out)
     made_by = {

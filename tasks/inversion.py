@@ -35,6 +35,7 @@ from stylealign.inversion import (
     invert,
     load_encoder,
 )
+from stylealign.inversion.inputs import require_no_classes
 from stylealign.models import Model
 from stylealign.models.precision import ADVICE, is_imitated
 from stylealign.params import InvertParams
@@ -56,11 +57,13 @@ def plan_codes(
     """Which images still need a code from this model with these params."""
     if is_imitated(params.precision, torch.device(device)):
         warn(f"invert: {ADVICE}")
+    config = open_model(model, "cpu").config
+    require_no_classes(config)
     dataset = open_dataset(images)
     rows = choose_rows(dataset, params)
     made_by = fingerprint(
         engine=ENGINE_VERSION,
-        model=open_model(model, "cpu").config.id,
+        model=config.id,
         params=params.model_dump(mode="json", exclude=WORK_ONLY),
         resolution=dataset.resolution,
     )

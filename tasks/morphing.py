@@ -13,6 +13,7 @@ from stylealign.data.shards import read_shard
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch, encode_animation, encode_png, image_grid
 from stylealign.inversion import invert
+from stylealign.inversion.inputs import require_no_classes
 from stylealign.inversion.start import code_shape
 from stylealign.models import Latents, Model
 from stylealign.morphing import morph
@@ -42,8 +43,9 @@ def morph_images(
     Each end is an image file, which is inverted in its own model, or the id of a row in a folder
     of codes. `.gif` and `.webp` become animations, `.png` a strip of all frames.
 
-    Raises: DataError if an end is neither, or the suffix of `out` is unknown; LineageError if the
-        models are not related, unless `use_force` asks for a control experiment.
+    Raises: DataError if an end is neither, the suffix of `out` is unknown, or a model is
+        conditional; LineageError if the models are not related, unless `use_force` asks for a
+        control experiment.
     """
     suffix = out.suffix.lower()
     if suffix not in (*ANIMATED, STRIP):
@@ -51,6 +53,8 @@ def morph_images(
     device = find_device(device)
     networks = load_model(models[0], device), load_model(models[1], device)
     require_related(*networks, force=use_force)
+    for model in networks:
+        require_no_classes(model.config)
     given = {name: value for name, value in settings.items() if value is not None}
     ends = (first, networks[0]), (second, networks[1])
     known = [find_code(end, codes, model, use_force=use_force) for end, model in ends]

@@ -90,3 +90,16 @@ def check_labels(c: Tensor | None, model: Model, num_images: int) -> Tensor | No
         got = None if c is None else tuple(c.shape)
         raise DataError(f"this model is conditional: c is {got}, expected {(num_images, c_dim)}")
     return c.to(model.generator.w_avg)
+
+
+def require_no_classes(config: ModelConfig) -> None:
+    """Refuse a conditional model where nothing tells the class of an image.
+
+    Raises: DataError that says what to do.
+    """
+    if config.c_dim:
+        raise DataError(
+            f"the model {config.id[:12]!r} draws by class (c_dim {config.c_dim}), and here nothing "
+            "tells which class an image has: take a model without classes (trained without "
+            "recipe.classes), or invert in Python, where sa.invert and sa.translate take c"
+        )

@@ -16,11 +16,17 @@ NUM_IMAGES = 5
 WIDTHS = {4: 8, 8: 8, 16: 8}
 
 
-def new_model(seed: int) -> Model:
+def new_model(seed: int, **fields) -> Model:
     """An untrained model of 16 pixels."""
     torch.manual_seed(seed)
     config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2, channels=WIDTHS, noise=False
+        resolution=16,
+        z_dim=8,
+        w_dim=8,
+        num_mapping_layers=2,
+        channels=WIDTHS,
+        noise=False,
+        **fields,
     )
     return Model.new(config)
 
@@ -39,6 +45,13 @@ def models(tmp_path_factory) -> dict[str, Path]:
     child.config = child.config.model_copy(update={"parent_id": child.config.id})
     save_model(child, places["child"])
     return places
+
+
+@pytest.fixture
+def conditional(tmp_path) -> Path:
+    """A model of three classes."""
+    save_model(new_model(2, c_dim=3), tmp_path / "conditional")
+    return tmp_path / "conditional"
 
 
 @pytest.fixture

@@ -103,6 +103,15 @@ def test_a_folder_made_with_other_settings_is_left_alone(images, models, tmp_pat
         translate(images, models, tmp_path / "out", num_steps=3)
 
 
+def test_a_model_that_draws_by_class_is_refused_before_anything_is_written(
+    images, models, conditional, tmp_path
+):
+    with pytest.raises(DataError, match=r"draws by class \(c_dim 3\).* take a model without"):
+        translate(images, models | {"parent": conditional}, tmp_path / "out", use_force=True)
+
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_stranger_draws_nothing_unless_it_is_forced(images, models, tmp_path):
     with pytest.raises(LineageError, match="are not related"):
         translate(images, models, tmp_path / "out", child="stranger")

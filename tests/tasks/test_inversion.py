@@ -7,6 +7,7 @@ import pytest
 
 from stylealign.data.dataset import open_dataset
 from stylealign.data.manifest import MANIFEST_FILE
+from stylealign.errors import DataError
 from stylealign.params import InvertParams
 from tasks.inversion import choose_rows, plan_codes
 
@@ -38,6 +39,11 @@ def test_figures_of_the_whole_set_leave_all_codes_valid(images, models, tmp_path
     (images / MANIFEST_FILE).write_text(json.dumps(manifest))
 
     assert planned(images, models, tmp_path) == before != set()
+
+
+def test_a_conditional_parent_is_refused_before_an_encoder_is_fitted(images, conditional, tmp_path):
+    with pytest.raises(DataError, match=r"draws by class .* sa.invert and sa.translate take c"):
+        planned(images, {"parent": conditional}, tmp_path)
 
 
 def test_some_images_of_each_split_are_a_sample_of_it(tmp_path, prepare_cats):
