@@ -8,7 +8,7 @@ from stylealign.params import Params
 from tasks.devices import choose_device, one_by_one
 from tasks.inversion import finish_codes, invert_shard, plan_codes, prepare_encoder
 from tasks.layout import artifact, metrics_file
-from tasks.progress import follow_futures
+from tasks.progress import follow_shards
 from tasks.records import recorded
 from tasks.registry import resolve_model
 
@@ -26,6 +26,6 @@ def invert(params: Params) -> Path:
         encoder = prepare_encoder(section, model, folder, device, num_threads)
         places = (section, model, images, encoder, folder, device, num_threads)
         shards = invert_shard.map(plan.todo, *map(unmapped, places))
-        follow_futures("invert", shards, plan.num_todo, unit="images")
+        follow_shards("invert", shards, plan)
         record.metrics(finish_codes(plan, model, images, metrics_file("invert")))
     return folder

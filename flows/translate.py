@@ -7,7 +7,7 @@ from prefect import flow, unmapped
 from stylealign.params import Params
 from tasks.devices import choose_device, one_by_one
 from tasks.layout import child_places
-from tasks.progress import follow_futures
+from tasks.progress import follow_shards
 from tasks.records import recorded
 from tasks.translation import finish_translation, plan_translation, translate_shard
 
@@ -22,7 +22,7 @@ def translate(params: Params, name: str) -> Path:
         plan = plan_translation(section, places)
         shared = map(unmapped, (section, places, device, num_threads))
         shards = translate_shard.map(plan.todo, *shared)
-        follow_futures(f"translate {name}", shards, plan.num_todo, unit="images")
+        follow_shards(f"translate {name}", shards, plan)
         manifest = finish_translation(plan, places)
         record.metrics({f"rows.{split}": num for split, num in manifest.counts.items()})
     return places.translated

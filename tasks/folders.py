@@ -82,7 +82,8 @@ def translate_folder(
     done = _read_record(out / TRANSLATIONS_FILE, made_by)
     files = _choose_files(pictures.ids)
     todo = [name for name in files if name not in done]
-    with terminal_bar("translate", len(todo), unit="images") as advance:
+    with terminal_bar("translate", len(files), unit="images") as advance:
+        advance(len(files) - len(todo))
         for ids, pixels in pictures.batches(todo, CHUNK):
             found = invert(pixels, models[0], **_given(settings))
             drawn = _draw(found, models[1], truncation_psi)

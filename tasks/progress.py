@@ -14,6 +14,7 @@ from prefect.futures import PrefectFuture, as_completed
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from stylealign.data.shards import ShardPlan
 from tasks.patience import Patience
 from tasks.terminal import amount, terminal_progress
 
@@ -32,6 +33,7 @@ class Bar:
     total: float
     unit: str
     done: float = 0.0
+    kept: float = 0.0
     updated: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)
     phase: str = ""
@@ -71,6 +73,11 @@ class Bar:
         """Move the bar to what is done by now."""
         self.advance(done - self.done)
 
+    def keep(self, amount: float) -> None:
+        """Begin behind what is there from an earlier run."""
+        self.kept = amount
+        self.reach(amount)
+
     def describe(self, text: str) -> None:
         """Say beside the bar what is going on."""
         self.progress.update(self.task, description=text)
@@ -96,13 +103,16 @@ def progress(description: str, total: float, *, unit: str) -> Generator[Bar]:
         yield bar
     if not sys.stderr.isatty():
         seconds = time.monotonic() - started
-        console.print(f"{description}: {amount(bar.done)} {unit} in {seconds:.1f} s")
+        kept = f", {amount(bar.kept)} of them kept from an earlier run" if bar.kept else ""
+        console.print(f"{description}: {amount(bar.done)} {unit} in {seconds:.1f} s{kept}")
 
 
-def follow_futures(
-    description: str, futures: Sequence[PrefectFuture[int]], total: int, *, unit: str
-) -> None:
-    """Move a bar as mapped tasks end, each by the number it returns; the first failure raises."""
-    with progress(description, total, unit=unit) as bar:
-        for future in as_completed(list(futures)):
+def follow_shards(description: str, shards: Sequence[PrefectFuture[int]], plan: ShardPlan) -> None:
+    """Move a bar over all images of a plan as its shards end; the first failure raises.
+
+    Each task returns the number of its images; those of kept shards are there from the start.
+    """
+    with progress(description, plan.num_rows, unit="images") as bar:
+        bar.keep(plan.num_rows - plan.num_todo)
+        for future in as_completed(list(shards)):
             bar.advance(future.result())

@@ -62,6 +62,8 @@ class ShardPlan:
     kept: tuple[Path, ...]
     """Files that stay as they are, in the order that they will have."""
     todo: tuple[Shard, ...]
+    num_rows: int
+    """All rows: of kept shards, and of those to be made."""
 
     @property
     def num_todo(self) -> int:
@@ -102,7 +104,7 @@ def plan_shards(
         chunks = (left[start : start + shard_size] for start in range(0, len(left), shard_size))
         todo.extend(_shard(chunk, hashes, split, fingerprint) for chunk in chunks)
     content = _digest([fingerprint, sorted([name, *hashes[name]] for name in hashes)])
-    return ShardPlan(folder, fingerprint, content, tuple(kept), tuple(todo))
+    return ShardPlan(folder, fingerprint, content, tuple(kept), tuple(todo), len(hashes))
 
 
 def write_shard(folder: Path, shard: Shard, table: pa.Table) -> Path:

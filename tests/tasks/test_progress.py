@@ -1,12 +1,19 @@
 """How far a stage is, on a terminal and where there is none."""
 
 import io
-from uuid import UUID
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID, uuid4
 
 import httpx
+import pandas as pd
 import pytest
+from prefect.futures import PrefectConcurrentFuture
+from prefect.states import Completed, State
 from rich.console import Console
 
+from stylealign.data.shards import plan_shards
 from tasks import progress
 from tasks.terminal import amount, terminal_progress
 
@@ -78,6 +85,23 @@ def test_the_last_line_says_every_image_of_a_large_set(clock, monkeypatch, capsy
         bar.advance(1234567)
 
     assert "invert: 1234567 images in" in capsys.readouterr().err
+
+
+def test_images_of_an_earlier_run_are_counted_and_told_apart(clock, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "create_progress_artifact", lambda *_, **__: UUID(int=0))
+    rows = pd.DataFrame({"id": list("abcde"), "sha256": list("12345")})
+    plan = plan_shards(Path("nowhere"), rows, fingerprint="", shard_size=2)
+    resumed = replace(plan, todo=plan.todo[1:])
+    made: list[PrefectConcurrentFuture[int]] = []
+    for shard in resumed.todo:
+        wrapped: Future[State[int]] = Future()
+        wrapped.set_result(Completed(data=len(shard.ids)))
+        made.append(PrefectConcurrentFuture(uuid4(), wrapped))
+
+    progress.follow_shards("invert", made, resumed)
+
+    said = capsys.readouterr().err
+    assert said == "invert: 5 images in 0.0 s, 2 of them kept from an earlier run\n"
 
 
 @pytest.mark.parametrize(
