@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.own_data import UNKNOWN, OwnData, infer_parent
+from flows.own_data import UNKNOWN, OwnData, infer_parent, plain_name
 from flows.project import enter_project, find_model
 from flows.starting_params import (
     check_tree,
@@ -22,6 +22,7 @@ from flows.starting_params import (
 )
 from stylealign.errors import DataError, ParamsError, StyleAlignError
 from stylealign.files import require_new
+from stylealign.params import load_params
 
 SHIPPED_PARENT = Path("models/people32")
 TRAIN = "train"
@@ -198,6 +199,9 @@ def require_success(command: list[str], folder: Path) -> None:
 def next_steps(folder: Path, plan: ProjectPlan) -> str:
     """What was made, what was guessed, and what to do now."""
     lines = [f"Made {folder}."]
+    if not plain_name(folder.resolve().name):
+        name = load_params(folder / "params.yaml").project.name
+        lines += [f"No letter of a to z is in its name: `project.name` in params.yaml is {name!r}."]
     if plan.own.parent is not None:
         found = infer_parent(plan.own)
         lines += ["Labels, as the table reads; check each `mirror` in params.yaml, no table tells:"]

@@ -133,12 +133,17 @@ def shared_labels(one: OwnSet, schema: dict[str, Any]) -> dict[str, Any]:
     return shared
 
 
+def plain_name(text: str) -> str:
+    """What is left of a text in a name that a folder can have; nothing where no letter is plain."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:48]
+
+
 def slug(text: str) -> str:
     """A name that a folder can have.
 
     Raises: ParamsError if no letter or digit is left.
     """
-    name = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:48]
+    name = plain_name(text)
     if not name:
         raise ParamsError(f"no name can be made of {text!r}: use a to z and digits")
     return name

@@ -12,7 +12,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from flows.own_data import UNKNOWN, OwnData, OwnSet, infer_parent, shared_labels, slug
+from flows.own_data import UNKNOWN, OwnData, OwnSet, infer_parent, plain_name, shared_labels
 from stylealign.data.procedural import label_schema
 from stylealign.errors import ParamsError
 from stylealign.params.load import check_params
@@ -20,6 +20,8 @@ from stylealign.params.load import check_params
 CODE = ("stylealign/", "tasks/", "flows/")
 STARTER = Path(__file__).with_name("starter.yaml")
 TRAINED_PARENT = "artifacts/train_parent"
+NAMELESS_PROJECT = "project"
+"""Name of a project whose folder's name has no letter that a name may have."""
 
 Tree = dict[str, Any]
 
@@ -77,7 +79,7 @@ def fill_params(
 
     `parent` is the model that is given, None where the parent is trained.
     """
-    tree["project"]["name"] = slug(name)
+    tree["project"]["name"] = plain_name(name) or NAMELESS_PROJECT
     tree["project"].insert(1, "version", version("stylealign"))
     starter, drawn = read_tree(STARTER), tree["prepare"]["people"]
     resolution = resolution or int((starter if own.children else drawn)["resolution"])
@@ -158,11 +160,6 @@ def fill_training(tree: Tree, starter: Tree, resolution: int) -> None:
     """
     section = plain(starter["train_parent"])
     widths = section["architecture"]["channels"]
-    if resolution not in widths:
-        raise ParamsError(
-            f"--resolution {resolution} has no starting architecture: choose one of "
-            f"{sorted(widths)[1:]}, or give a --parent"
-        )
     section["architecture"]["channels"] = {r: w for r, w in widths.items() if r <= resolution}
     merge(tree["train_parent"], section)
 
@@ -170,9 +167,18 @@ def fill_training(tree: Tree, starter: Tree, resolution: int) -> None:
 def check_tree(tree: Tree, name: str) -> None:
     """Refuse params that no stage could use.
 
-    Raises: ParamsError that names the key.
+    Raises: ParamsError that names the key, or says whence to take networks of this resolution.
     """
-    check_params(plain(tree), name)
+    params = check_params(plain(tree), name)
+    section = params.train_parent
+    side, networks = params.prepare[section.dataset].resolution, section.architecture
+    if networks is not None and side not in networks.channels:
+        raise ParamsError(
+            f"there are no starting networks for {side} pixels: choose a --resolution of "
+            f"{sorted(networks.channels)[1:]}, give a --parent that draws so many, or bring "
+            "networks by --params FILE, such as those of `stylealign recipe --parent "
+            f"--resolution {side} --total-kimg 1000`"
+        )
 
 
 def stage_graph(text: str, parent: str) -> str:

@@ -194,6 +194,37 @@ def test_names_and_values_that_yaml_takes_for_something_else_stay_what_they_are(
     assert params.prepare["faces"].label_schema[word]["values"] == sorted(["16:9", word])
 
 
+def test_a_folder_without_a_plain_letter_in_its_name_becomes_a_project(tmp_path, capsys):
+    create_project(tmp_path / "猫と人", ProjectPlan())
+
+    assert load_params(tmp_path / "猫と人" / "params.yaml").project.name == "project"
+    said = capsys.readouterr().out
+    assert "`project.name` in params.yaml is 'project'." in said
+
+
+def test_a_resolution_without_starting_networks_is_refused_with_the_ways_out(raw, tmp_path):
+    wanted = (
+        r"no starting networks for 512 pixels: choose a --resolution of \[8, 16, .*256\], give a "
+        r"--parent .* or bring networks by --params FILE"
+    )
+
+    with pytest.raises(ParamsError, match=wanted):
+        create_project(tmp_path / "own", ProjectPlan(own_data(raw), resolution=512))
+
+    assert not (tmp_path / "own").exists()
+
+
+def test_printed_networks_make_a_project_of_a_resolution_that_has_no_starting_ones(raw, tmp_path):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(parent_block(resolution=512, total_kimg=7.0))
+
+    text = starting_params(tmp_path, ProjectPlan(own_data(raw), "", 512, overlay), None)
+
+    params = yaml.safe_load(text)
+    assert params["prepare"]["faces"]["resolution"] == 512
+    assert max(params["train_parent"]["architecture"]["channels"]) == 512
+
+
 def test_the_next_steps_can_be_pasted():
     assert "\n  cd 'my faces [1]'\n" in next_steps(Path("my faces [1]"), ProjectPlan())
 
