@@ -4,13 +4,14 @@ import io
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pandas as pd
 import pytest
 from prefect.futures import PrefectConcurrentFuture
-from prefect.states import Completed, State
+from prefect.states import Completed
 from rich.console import Console
 
 from stylealign.data.shards import plan_shards
@@ -92,9 +93,9 @@ def test_images_of_an_earlier_run_are_counted_and_told_apart(clock, monkeypatch,
     rows = pd.DataFrame({"id": list("abcde"), "sha256": list("12345")})
     plan = plan_shards(Path("nowhere"), rows, fingerprint="", shard_size=2)
     resumed = replace(plan, todo=plan.todo[1:])
-    made: list[PrefectConcurrentFuture[int]] = []
+    made: list[Any] = []
     for shard in resumed.todo:
-        wrapped: Future[State[int]] = Future()
+        wrapped: Future[Any] = Future()
         wrapped.set_result(Completed(data=len(shard.ids)))
         made.append(PrefectConcurrentFuture(uuid4(), wrapped))
 
