@@ -20,14 +20,15 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="""Make a labelled image data set of a new domain from a labelled one of another.
+    help="""Make a labelled image data set of a new domain from one of another domain.
 
-A StyleGAN2 of the labelled domain is fine-tuned to the new one, labelled images are inverted and
-drawn there, and their labels come along, each with a confidence.
+StyleAlign fine-tunes a StyleGAN2 of the labelled domain (the parent) to the new domain (the child).
+StyleAlign finds the latent code of each labelled image, and the child draws that code. The drawing
+takes over the labels of the image, each with a confidence.
 
 A project is a folder with `params.yaml` (every number) and `dvc.yaml` (every stage).
-Start one with `stylealign init DIR`, edit `params.yaml`, then `dvc repro`:
-only what a change touches runs again.
+Create one with `stylealign init DIR`, edit `params.yaml`, then run `dvc repro`.
+DVC reruns only the stages that a change touches.
 """,
 )
 
@@ -55,76 +56,80 @@ Stage = Literal[
 ]
 """Stages of dvc.yaml, in the order in which they run."""
 
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 = a free one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to use; 0 picks a free port.")]
 
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="SECTION.KEY=VALUE",
-        help="Try another value of a param in this run; may be repeated.",
+        help="Use another value of a param in this run. Repeat for more params.",
     ),
 ]
 
 
 @app.command(rich_help_panel=MAKE)
 def init(
-    folder: Annotated[Path, typer.Argument(help="New or empty folder.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the new project; new or empty.")],
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled images: folder, zip or Parquet; without them the demo's drawn people."
+            help="Labelled images: folder, zip or Parquet. Default: the demo's drawn people."
         ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Their labels: CSV, JSONL or Parquet.")
+        Path | None, typer.Option(help="Labels of --images: CSV, JSONL or Parquet.")
     ] = None,
     child: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=IMAGES", help="Images of a new domain, no labels needed; may be repeated."
+            metavar="NAME=IMAGES",
+            help="Images of a new domain, without labels. Repeat for more domains.",
         ),
     ] = None,
     test: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=IMAGES,LABELS",
-            help="Labelled images of a child's domain: only ever scored.",
+            help="Labelled images of a child's domain, used only to score the results.",
         ),
     ] = None,
     oracle: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=IMAGES,LABELS",
-            help="More of those, for readers to learn from: the oracle that a transfer is held to.",
+            help="More labelled images of a child's domain. Readers learn from these images; their "
+            "score is the oracle to which the transfer is compared.",
         ),
     ] = None,
     parent: Annotated[
         str,
         typer.Option(
-            help="Model folder, .pkl or .pt file, `models:/name@alias`, or `train`: from scratch. "
-            "Without it: `train` where there are --images, else the shipped one."
+            help="Model folder, .pkl or .pt file, `models:/name@alias`, or `train` to train a "
+            "parent from scratch. Default: `train` with --images, else the shipped parent."
         ),
     ] = "",
     resolution: Annotated[
         int | None,
         typer.Option(
             min=8,
-            help="Side of all images in pixels. A given parent decides it; else 64 with --images.",
+            help="Side of all images in pixels. Default: that of --parent, else 64 with --images.",
         ),
     ] = None,
     licence: Annotated[
         list[str] | None,
-        typer.Option(metavar="[SET=]TEXT", help="Licence of all sets, or of one; may be repeated."),
+        typer.Option(
+            metavar="[SET=]TEXT", help="Licence of all sets, or of one set. Repeat for more sets."
+        ),
     ] = None,
     params: Annotated[
-        Path | None, typer.Option(help="YAML file whose values go over those of params.yaml.")
+        Path | None, typer.Option(help="YAML file whose values replace those of params.yaml.")
     ] = None,
 ) -> None:
-    """Make a project of your own: params.yaml, dvc.yaml, prefect.yaml, in git and DVC.
+    """Create a project of your own: params.yaml, dvc.yaml, prefect.yaml, in git and DVC.
 
-    Without options it holds the demo. With your images it holds copies of them, versioned by DVC,
-    and a label schema read off your label table, for you to check.
+    Without options the project holds the demo. With your images the project holds copies of them,
+    versioned by DVC, and a label schema that `init` reads off your label table. Check that schema.
 
     Example: `stylealign init faces --images faces.zip --labels faces.csv --child
     portraits=portraits.zip --resolution 64 --licence "CC BY 4.0"`
@@ -141,18 +146,18 @@ def init(
 
 @app.command(rich_help_panel=MAKE)
 def run(
-    stage: Annotated[Stage, typer.Argument(help="What to run.")],
+    stage: Annotated[Stage, typer.Argument(help="Stage to run.")],
     name: Annotated[
         str,
         typer.Argument(
-            help="Which data set (prepare) or child (train_child, translate, transfer)."
+            help="Name of the data set (prepare) or child (train_child, translate, transfer)."
         ),
     ] = "",
     set_: Overrides = None,
 ) -> None:
-    """Run one stage now, whether stale or not.
+    """Run one stage now, even if its results are up to date.
 
-    This is what each stage of `dvc.yaml` calls; `dvc repro` decides which are due.
+    Each stage of `dvc.yaml` calls this command. To run all stale stages, use `dvc repro`.
 
     Example: `stylealign run invert --set invert.num_steps=20`
     """
@@ -163,7 +168,7 @@ def run(
 
 @app.command(rich_help_panel=MAKE)
 def demo() -> None:
-    """Run every stale stage of this project and print the headline table and the report's path."""
+    """Run every stale stage of this project, then print the scores and the report's path."""
     from flows.run import run_pipeline
 
     run_pipeline(Path.cwd())
@@ -171,28 +176,35 @@ def demo() -> None:
 
 @app.command(rich_help_panel=MAKE)
 def recipe(
-    resolution: Annotated[int, typer.Option(help="Side of the images: 8, 16, up to 1024.")],
-    total_kimg: Annotated[float, typer.Option(help="Thousands of images to train for.")],
-    child: Annotated[str, typer.Argument(help="Child that the recipe is for.")] = NAMELESS,
+    resolution: Annotated[
+        int, typer.Option(help="Side of the images in pixels: 8, 16, up to 1024.")
+    ],
+    total_kimg: Annotated[
+        float, typer.Option(help="Length of the training, in thousands of images.")
+    ],
+    child: Annotated[str, typer.Argument(help="Name of the child to train.")] = NAMELESS,
     num_devices: Annotated[
-        int, typer.Option("--devices", min=1, help="GPUs that share a batch, with torchrun.")
+        int,
+        typer.Option("--devices", min=1, help="Number of GPUs that share a batch, with torchrun."),
     ] = 1,
     classes: Annotated[
-        str, typer.Option(metavar="LABEL", help="Label that the model is conditioned on.")
+        str, typer.Option(metavar="LABEL", help="Label on which to condition the model.")
     ] = "",
     is_parent: Annotated[
-        bool, typer.Option("--parent", help="For a parent from scratch, its networks included.")
+        bool,
+        typer.Option("--parent", help="Print a recipe and networks for a parent from scratch."),
     ] = False,
 ) -> None:
-    """Print a recipe for any resolution as YAML, to paste into params.yaml.
+    """Print a training recipe for any resolution, as YAML for params.yaml.
 
     The numbers are those of stylegan2-ada-pytorch's automatic configuration: batch, rates, R1
-    weight and networks follow from resolution and devices. Those that stand as `auto` follow
-    again when you change the batch; beside them stands what they come to now. It is the usual
-    start for real images and a GPU; the demo's networks are smaller, made for a CPU.
+    weight and networks follow from resolution and devices. A value of `auto` adapts when you
+    change the batch; a comment shows its present value. This recipe is the usual start for real
+    images and a GPU. The demo's networks are smaller, made for a CPU.
 
-    Put it in place of the recipe that is there (with `--parent`: of `architecture` and `recipe`);
-    `stylealign init --params FILE` lays it over its own, so that what it does not name stays.
+    Replace the recipe in params.yaml by this block (with `--parent`: `architecture` and `recipe`).
+    Or pass the block to `stylealign init --params FILE`, which keeps every value of its own recipe
+    that the block does not name.
 
     Example: `stylealign recipe portraits --resolution 256 --total-kimg 1000 --devices 8`
     """
@@ -211,7 +223,7 @@ def recipe(
 
 @app.command(rich_help_panel=KEEP)
 def doctor() -> None:
-    """Check versions, devices, stores and tools, and say how to mend what is wrong."""
+    """Check versions, devices, stores and tools, and say how to fix each problem."""
     from flows.doctor import examine
 
     if not examine(Path.cwd()):
@@ -223,7 +235,10 @@ def ui(
     prefect_port: Port = 0,
     mlflow_port: Port = 0,
 ) -> None:
-    """Serve this project's Prefect and MLflow pages on loopback, and say where, until Ctrl-C."""
+    """Serve this project's Prefect and MLflow pages on loopback until Ctrl-C.
+
+    The command prints the address of each page.
+    """
     from flows.services import show_pages
 
     show_pages(Path.cwd(), prefect_port, mlflow_port)
@@ -233,7 +248,7 @@ def ui(
 def serve(
     port: Port = 0,
 ) -> None:
-    """Run the schedule of `prefect.yaml`: refresh this project whenever it is due, until Ctrl-C."""
+    """Refresh this project on the schedule of `prefect.yaml`, until Ctrl-C."""
     from flows.services import serve_schedule
 
     serve_schedule(Path.cwd(), port)

@@ -26,19 +26,19 @@ FolderArgument = Annotated[
 SpaceOption = Annotated[
     Space | None,
     typer.Option(
-        help="Latent space of the codes. `w_plus` keeps most detail between near domains, "
-        f"`z` and `z_plus` stay robust between distant ones. [default: {DEFAULTS['space']}]",
+        help="Latent space of the codes. `w_plus` keeps most detail between similar domains; "
+        f"`z` and `z_plus` are robust between distant domains. [default: {DEFAULTS['space']}]",
         show_default=False,
     ),
 ]
 StepsOption = Annotated[
     int | None,
     typer.Option(
-        "--steps", min=1, help=f"Descent steps per image. [default: {DEFAULTS['num_steps']}]"
+        "--steps", min=1, help=f"Optimisation steps per image. [default: {DEFAULTS['num_steps']}]"
     ),
 ]
 SeedOption = Annotated[
-    int | None, typer.Option(help=f"Where randomness starts. [default: {DEFAULTS['seed']}]")
+    int | None, typer.Option(help=f"Seed of the random numbers. [default: {DEFAULTS['seed']}]")
 ]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -51,30 +51,38 @@ DeviceOption = Annotated[
     ),
 ]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Go on though the models are unrelated: for controls.")
+    bool, typer.Option("--force", help="Allow unrelated models, for control experiments.")
 ]
 
 
 @models.command(rich_help_panel=USE)
 def translate(
     folder: FolderArgument,
-    parent: Annotated[str, typer.Option(help=f"Model that knows these images. {MODEL}")],
-    child: Annotated[str, typer.Option(help=f"A relative that draws them anew. {MODEL}")],
-    out: Annotated[Path, typer.Option(help="Folder for PNGs and side-by-side.png.")],
+    parent: Annotated[
+        str, typer.Option(help=f"Model that draws the domain of these images. {MODEL}")
+    ],
+    child: Annotated[str, typer.Option(help=f"Related model that draws the new domain. {MODEL}")],
+    out: Annotated[Path, typer.Option(help="Folder for the PNGs and side-by-side.png.")],
     space: SpaceOption = None,
     num_steps: StepsOption = None,
     seed: SeedOption = None,
     truncation_psi: Annotated[
-        float, typer.Option("--psi", min=0, max=1, help="1 = as found, 0 = the mean image.")
+        float,
+        typer.Option(
+            "--psi",
+            min=0,
+            max=1,
+            help="Truncation: 1 keeps the code as found, 0 draws the mean image.",
+        ),
     ] = 1.0,
     device: DeviceOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Draw any images in another domain: invert them in the parent, draw with the child.
+    """Draw your images in another domain: invert them in the parent, draw them with the child.
 
-    A run that was stopped goes on where it was. `side-by-side.png` shows image, the parent's own
-    drawing of its code, and the child's: where the middle is poor, the right cannot be good.
-    Commands that read the folder later leave that picture out.
+    Run the command again to continue a stopped run. `side-by-side.png` shows three columns: the
+    image, the parent's drawing of its code, and the child's drawing. If the parent's drawing is
+    poor, the child's cannot be good. Commands that read the folder later skip `side-by-side.png`.
 
     Example: `stylealign translate faces.zip --parent models/faces --child
     models:/faces-to-cats-cats@champion --out cats/`
@@ -97,16 +105,16 @@ def predict(
     folder: FolderArgument,
     model: Annotated[
         str,
-        typer.Option(help="A reader: artifacts/evaluate/CHILD/reader, or `models:/name@alias`."),
+        typer.Option(help="Reader: artifacts/evaluate/CHILD/reader, or `models:/name@alias`."),
     ],
     out: Annotated[Path, typer.Option(help="Parquet table to write.")],
     device: DeviceOption = None,
 ) -> None:
     """Read the labels of a folder of images into a Parquet table.
 
-    The model is a reader: stage `evaluate` leaves one per child, fitted on the transferred data
-    set, so that it has seen no real label of the child's domain. The table has
-    columns `id`, `label.<name>`, and `confidence.<name>` where the reader can tell.
+    The model is a reader. Stage `evaluate` writes one reader per child and fits it on the
+    transferred data set, so the reader has seen no real label of the child's domain. The table has
+    columns `id`, `label.<name>`, and `confidence.<name>` where the reader gives a confidence.
 
     Example: `stylealign predict cats.zip --model artifacts/evaluate/cats/reader --out cats.parquet`
     """
@@ -119,22 +127,30 @@ def predict(
 
 @models.command(rich_help_panel=USE)
 def morph(
-    first: Annotated[str, typer.Argument(help="Image file, or id of a row in --codes.")],
-    second: Annotated[str, typer.Argument(help="The same, for the last frame.")],
-    parent: Annotated[str, typer.Option(help=f"Draws the first frame. {MODEL}")],
-    child: Annotated[str, typer.Option(help=f"Draws the last frame. {MODEL}")],
-    out: Annotated[Path, typer.Option(help=".gif or .webp = animation, .png = strip.")],
-    num_frames: Annotated[int, typer.Option("--frames", min=2, help="Both ends included.")] = 60,
-    codes: Annotated[
-        Path, typer.Option(help="Folder of codes, as stage `invert` writes it.")
-    ] = Path("artifacts/invert"),
+    first: Annotated[
+        str, typer.Argument(help="Image of the first frame: a file, or the id of a row in --codes.")
+    ],
+    second: Annotated[
+        str, typer.Argument(help="Image of the last frame: a file, or the id of a row in --codes.")
+    ],
+    parent: Annotated[str, typer.Option(help=f"Model that draws the first frame. {MODEL}")],
+    child: Annotated[str, typer.Option(help=f"Model that draws the last frame. {MODEL}")],
+    out: Annotated[
+        Path, typer.Option(help="Output file: .gif or .webp for an animation, .png for a strip.")
+    ],
+    num_frames: Annotated[
+        int, typer.Option("--frames", min=2, help="Number of frames, both ends included.")
+    ] = 60,
+    codes: Annotated[Path, typer.Option(help="Folder of codes that stage `invert` wrote.")] = Path(
+        "artifacts/invert"
+    ),
     space: SpaceOption = None,
     num_steps: StepsOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Go from an image of one domain to an image of another: code and weights move together.
+    """Morph an image of one domain into an image of another: code and weights move together.
 
     Example: `stylealign morph me.jpg cat.jpg --parent models/faces --child models/cats
     --out morph.gif`
@@ -152,13 +168,15 @@ def morph(
 @models.command(rich_help_panel=USE)
 def inspect(
     file: Annotated[str, typer.Argument(help=MODEL)],
-    is_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False,
+    is_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, for programs.")
+    ] = False,
 ) -> None:
-    """Say what a checkpoint holds: architecture, lineage, size, hash.
+    """Show what a checkpoint holds: architecture, lineage, size, hash.
 
-    The file is read and checked whole, as every other command would, and nothing in it is run:
-    a file that passes here can be used. The hash is that of the averaged generator's weights,
-    by which models and their children know each other.
+    The command reads and checks the whole file, as every other command does, and runs nothing in
+    it. Every command can use a file that passes here. The hash is that of the averaged generator's
+    weights; models and their children refer to each other by this hash.
 
     Example: `stylealign inspect afhqcat.pkl`
     """
@@ -178,16 +196,17 @@ def convert(
     file: Annotated[str, typer.Argument(help=MODEL)],
     out: Annotated[Path, typer.Argument(help="Model folder to write; new or empty.")],
     parent: Annotated[
-        str, typer.Option(help=f"Declares what the model was fine-tuned from. {MODEL}")
+        str, typer.Option(help=f"Model from which this model was fine-tuned. {MODEL}")
     ] = "",
-    domain: Annotated[str, typer.Option(help="What the model draws, in a word.")] = "",
+    domain: Annotated[str, typer.Option(help="Word for what the model draws, such as cats.")] = "",
 ) -> None:
-    """Bring any checkpoint into a model folder: safetensors and JSON.
+    """Convert a checkpoint into a model folder: safetensors and JSON.
 
-    Reads NVIDIA's .pkl of the PyTorch era (stylegan2-ada-pytorch, stylegan3), also saved by torch
-    as .pt, and of the TensorFlow era (stylegan2, stylegan2-ada), and rosinality's .pt; nothing in
-    them is run, and what is broken or unknown is refused by name. Foreign files carry no lineage:
-    with `--parent` the two count as related from then on.
+    Readable formats: NVIDIA's .pkl of the PyTorch era (stylegan2-ada-pytorch, stylegan3), also
+    saved by torch as .pt; NVIDIA's .pkl of the TensorFlow era (stylegan2, stylegan2-ada);
+    rosinality's .pt. The command runs nothing in the file. It refuses broken or unknown content
+    and names it. Foreign files carry no lineage. Name the parent with `--parent`, and the two
+    models count as related from then on.
 
     Example: `stylealign convert afhqcat.pkl models/cats --parent models/ffhq --domain cats`
     """
