@@ -15,12 +15,12 @@ SMALLEST_SHARE = 4
 """Images of one minibatch-stddev group, which no device can have fewer of."""
 COMMENT_COLUMN = 30
 
-ALIGNMENT = "what keeps a child aligned is off: add feature_weight or its like, docs/training.md"
+ALIGNMENT = "no term keeps the child aligned yet: add feature_weight or another, docs/training.md"
 WHAT = {
-    "snapshot_kimg": "what a run goes on from",
-    "batch_size": "of all devices together; where memory is short, add part_size",
-    "pl_weight": "path length; 0 = off",
-    "augment": "adaptive: hardly any where images are many",
+    "snapshot_kimg": "a stopped run continues from the last snapshot",
+    "batch_size": "of all devices together; if memory is short, add part_size",
+    "pl_weight": "path-length penalty; 0 = off",
+    "augment": "adaptive augmentation; hardly any with many images",
 }
 """What is said of a field beside its value."""
 
@@ -107,9 +107,9 @@ def commented(recipe: Recipe, resolution: int, *, is_fine_tuning: bool) -> Comme
     comes_to = {
         name: f"{getattr(numbers, name):g}" for name, value in fields.items() if value == "auto"
     }
-    comes_to["r1_gamma"] += "; the first number to try others of"
+    comes_to["r1_gamma"] += "; try other values of this number first"
     if is_fine_tuning:
-        comes_to["snapshot_kimg"] = "each is measured, and one becomes the child"
+        comes_to["snapshot_kimg"] = "each snapshot is measured, and one becomes the child"
     said, block = WHAT | comes_to, CommentedMap(fields)
     for name in fields.keys() & said.keys():
         block.yaml_add_eol_comment(said[name], name, column=COMMENT_COLUMN)
