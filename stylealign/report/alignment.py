@@ -19,9 +19,10 @@ from stylealign.report.sources import Sources
 def describe_alignment(sources: Sources) -> Section:
     """Everything that stage `analyze` measured."""
     lead = (
-        "Readers trained on true labels of each domain look at parent and child images of equal "
-        "codes. Agreement is the correlation of what they read (Cohen's κ for classes); it cannot "
-        "exceed what the readers themselves reach, the ceilings."
+        "Do parent and child show the same at equal codes? A reader of each domain, trained on "
+        "true labels, reads the images of its own domain. Agreement is the correlation of the two "
+        "readings (Cohen's κ for classes). The readers' own errors limit the agreement; the "
+        "ceilings show that limit."
     )
     blocks: list[Block] = []
     for child in sources.children:
@@ -65,7 +66,11 @@ def direction_table(child: str, analysis: ChildAnalysis) -> Table:
         rows.append((Cell(words(label)), *cells))
     titles = ("slope in parent", f"slope in {child}", "ratio")
     columns = (Column("label", is_number=False), *(Column(title) for title in titles))
-    return Table("Directions found in the parent from labels", columns, tuple(rows))
+    return Table(
+        "Directions in code space, found in the parent from labels and tried in both",
+        columns,
+        tuple(rows),
+    )
 
 
 def _agreement_chart(child: str, analysis: ChildAnalysis) -> tuple[Chart, ...]:

@@ -187,4 +187,4 @@ class Page:
 
 def missing(what: str, stage: str) -> Text:
     """The line in place of something that no stage has made yet."""
-    return Text(f"{what} not there yet: `stylealign run {stage}` makes it.", "missing")
+    return Text(f"{what} not there yet. Run `stylealign run {stage}`.", "missing")

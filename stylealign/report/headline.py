@@ -40,17 +40,19 @@ def describe_headline(sources: Sources) -> Section:
         if any(label.transfer is not None for label in figures.labels.values()):
             blocks.append(arms_table(sources, child, figures))
         else:
-            text = f"There are no real labelled {child} images, so no gap can be measured."
+            text = f"There are no real labelled {child} images, so the gap cannot be measured."
             blocks.append(Text(text, "note"))
         blocks.extend(lost_table(child, figures))
         blocks.extend(routes_table(child, figures))
         blocks.append(gate_table(sources, child))
     lead = (
-        "Three small networks learn each label from equally many images under one recipe: from "
-        "parent images (source only), from the transferred set (transfer), from real labelled "
-        "child images (oracle). All are scored on real labelled child images held out from "
-        f"everything. Gap closed is (transfer {MINUS} source only) / (oracle {MINUS} source only); "
-        "brackets are 95 % intervals over test images and seeds."
+        "Did the transferred labels help? Three small networks learn each label under one recipe, "
+        "from equally many images. Source only learns from parent images, transfer from the "
+        "transferred set, oracle from real labelled child images. Each network is scored on real "
+        "labelled child images that nothing else uses. Gap closed is "
+        f"(transfer {MINUS} source only) / (oracle {MINUS} source only): 0 is no better than "
+        "source only, 1 is as good as real labels, below 0 the transfer does harm. Brackets are "
+        "95 % intervals over test images and seeds."
     )
     return Section("labels", "Labels carried over", lead, tuple(blocks))
 
@@ -116,7 +118,7 @@ def lost_table(child: str, figures: ChildFigures) -> Iterator[Table]:
             for name, label in lost.items()
         )
         columns = (Column("label", is_number=False), Column("what was found", is_number=False))
-        yield Table(f"Do not use in {child}: labels that do not come through", columns, rows)
+        yield Table(f"Do not use these labels of {child}: they do not come through", columns, rows)
 
 
 def routes_table(child: str, figures: ChildFigures) -> Iterator[Table]:

@@ -39,8 +39,8 @@ rows = rows.filter(lambda row: row["accepted"])"""
 def describe_lineage(sources: Sources) -> Section:
     """From the data sets to the labelled child set, each with its content hash."""
     lead = (
-        "Every artifact is known by the hash of its content, and names the hashes of what it was "
-        "made from. Equal inputs and parameters give equal hashes."
+        "A hash of its content identifies every artifact. Each artifact names the hashes of its "
+        "inputs. Equal inputs and parameters give equal hashes."
     )
     steps = (
         ("Data", tuple(_data_card(sources, name) for name in sources.prepared)),
@@ -138,7 +138,9 @@ def _absent(title: str, stage: str) -> Card:
 
 def describe_rejects(sources: Sources) -> Section:
     """Rows that were left out or not accepted, by reason."""
-    lead = "Nothing is dropped silently: each image that was left out is counted with its reason."
+    lead = (
+        "No image disappears silently: this table counts every image that was left out, by reason."
+    )
     rows: list[tuple[Cell, ...]] = []
     blocks: list[Block] = []
     for name, folder in sources.prepared.items():
@@ -177,8 +179,8 @@ def _reject_row(stage: str, reason: str, count: int, total: int) -> tuple[Cell, 
 def describe_reproduction(sources: Sources) -> Section:
     """Commands that make all of this again, and the parameters that were used."""
     lead = (
-        "The page is made from the artifacts alone and is an artifact itself: the same artifacts "
-        "give the same bytes."
+        "This page uses only the saved artifacts, and the same artifacts give the same bytes. "
+        "These commands make all of them again."
     )
     child = next(iter(sources.children))
     folder = sources.children[child].transferred.as_posix()

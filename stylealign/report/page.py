@@ -70,14 +70,14 @@ def build_page(sources: Sources) -> Page:
 
 
 def summary(sources: Sources) -> str:
-    """What this is, in one sentence."""
+    """What this is, in three sentences."""
     children = " and ".join(sources.children)
     codes = sources.code_table
-    many = f"{plural(len(codes), 'labelled image')}" if codes is not None else "labelled images"
+    many = f"{plural(len(codes), 'labelled image')}" if codes is not None else "Labelled images"
     return (
-        f"A generator of {sources.parent_dataset} was fine-tuned to draw {children}; {many} of "
-        f"{sources.parent_dataset} were inverted to its codes and drawn again as {children}, so "
-        "that their labels come along without anyone labelling the new images."
+        f"A generator of {sources.parent_dataset} was fine-tuned to draw {children}. {many} of "
+        f"{sources.parent_dataset} were inverted to codes and drawn again as {children}. Each "
+        "drawing takes over the labels of its image, so nobody had to label the new images."
     )
 
 

@@ -18,28 +18,28 @@ from stylealign.report.sources import Sources
 
 MEANINGS = {
     "fd": ("lower is better", "Fréchet distance of features, generated against real images"),
-    "kid": ("lower is better", "kernel distance of features, unbiased"),
+    "kid": ("lower is better", "kernel distance of features, unbiased estimate"),
     "precision": ("higher is better", "share of generated images that look like real ones"),
     "ppl": (
         "lower is smoother",
-        "perceptual path length: how much images change along short steps between codes in w",
+        "perceptual path length: how much the image changes along short steps between codes in w",
     ),
     "recall": ("higher is better", "share of real images that the generator covers"),
 }
 
 
 REFERENCES = {
-    "parent": "the parent's samples, where fine-tuning began",
-    "real": "other real images, the least to reach",
+    "parent": "the parent's samples (start of fine-tuning)",
+    "real": "other real images (the floor)",
 }
 
 
 def describe_image_quality(sources: Sources) -> Section:
     """Distances between generated and real child images."""
     lead = (
-        "Distances between generated and real images of the child's domain. Each name carries "
-        "the feature extractor and the number of images, since a figure means nothing without "
-        "them; only figures of the same name can be compared."
+        "How close are the child's images to real images of its domain? Each figure has the "
+        "feature extractor and the number of images in its name. Compare only figures of the same "
+        "name."
     )
     blocks: list[Block] = []
     for child in sources.children:
@@ -74,9 +74,10 @@ def quality_table(child: str, figures: ChildFigures) -> Table:
 def describe_calibration(sources: Sources) -> Section:
     """Stated confidence against what came true, in the parent and in the child."""
     lead = (
-        "Confidence is the probability that a transferred label holds for the child image. It is "
-        "calibrated on parent images held out for that, and measured in the child where real "
-        "labels exist: on the dashed line it says what comes true, below it claims too much."
+        "Confidence is the probability that a transferred label is right for the child image. "
+        "Held-out parent images calibrate the confidence. Where the child has real labels, they "
+        "test it. On the dashed line the confidence equals the accuracy; below the line the "
+        "confidence is too high."
     )
     blocks: list[Block] = []
     for child in sources.children:
@@ -84,7 +85,7 @@ def describe_calibration(sources: Sources) -> Section:
         if figures is None:
             blocks.append(missing(f"Calibration of {child} is", "evaluate"))
         elif not figures.confidence:
-            text = f"The evaluation of {child} holds no measurement of its confidence."
+            text = f"The evaluation of {child} did not measure the confidence."
             blocks.append(Text(text, "note"))
         else:
             blocks.append(calibration_charts(child, figures.confidence))

@@ -37,8 +37,9 @@ NUM_GROUPS = 2
 def describe_equal_codes(sources: Sources) -> Section:
     """The parent above its children, column by column from one code."""
     lead = (
-        "Each column is one random code, drawn by the parent and by its child. What stays the "
-        "same from row to row is what the child has inherited. Codes are drawn by seed, not picked."
+        "Each column shows one random code, drawn by the parent and by its child. The child has "
+        "inherited whatever stays the same from row to row. A seed chose the codes; nobody picked "
+        "them."
     )
     models = {"parent": sources.parent} | {name: sources.child(name) for name in sources.children}
     there = {name: model for name, model in models.items() if model is not None}
@@ -81,8 +82,9 @@ def equal_code_gallery(models: dict[str, Model], num_columns: int, seed: int) ->
 def describe_inversions(sources: Sources) -> Section:
     """Original, reconstruction and translation of some images, and some that were rejected."""
     lead = (
-        "Each labelled parent image was inverted to a code, redrawn by the parent, and drawn by "
-        "the child. The labels travel with the code. Images are drawn by seed, not picked."
+        "Each labelled parent image was inverted to a code. The parent redrew that code, and the "
+        "child drew it. The drawing takes over the labels of the image. A seed chose the images; "
+        "nobody picked them."
     )
     blocks: list[Block] = []
     if sources.code_table is None:
@@ -148,9 +150,9 @@ def redraw(sources: Sources, ids: Sequence[str]) -> dict[str, Pixels]:
 def describe_transferred(sources: Sources) -> Section:
     """A page of the product itself: child images with the labels they were given."""
     lead = (
-        "A page of the data set as its users get it. Meters show the confidence that a label "
-        "holds for this image; faint labels do not transfer and are not to be used. Rows below "
-        "the thresholds are kept in the set, marked as not accepted."
+        "These are rows of the data set as its users get them. A meter shows the confidence that "
+        "a label is right for this image. Do not use faint labels: they do not transfer. Rows "
+        "below the thresholds stay in the set, marked as not accepted."
     )
     blocks: list[Block] = []
     for child in sources.children:
@@ -180,7 +182,7 @@ def describe_transferred(sources: Sources) -> Section:
 def describe_confidence(table: pd.DataFrame) -> str:
     """What the number on each card means."""
     if any(name.startswith(CONFIDENCE_PREFIX) for name in table.columns):
-        return "The percentage is the confidence of the row, each meter that of one label."
+        return "The percentage is the confidence of the row; each meter shows that of one label."
     return "The percentage is the confidence of the row."
 
 
@@ -203,7 +205,7 @@ def describe_carry(dataset: ImageDataset) -> str:
     """That labels are not quite the ones of the originals, where that is so; ends in a space."""
     if dataset.manifest.lineage.get("labels_as") != "redrawn":
         return ""
-    return "Labels are the given ones, moved to what the parent's redrawing shows of them. "
+    return "Each label moved from the given value to what the parent's redrawing shows. "
 
 
 def lost_labels(dataset: ImageDataset) -> set[str]:

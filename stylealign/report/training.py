@@ -30,16 +30,17 @@ HISTORY_FILE = "history.json"
 MATCHED_FILE = "matched.json"
 STANDINGS_FILE = "standings.json"
 RULES = {
-    "rule": "of all whose fidelity is nearly the best the one most like the parent, no label read",
-    "last": "the last, whatever it is",
+    "rule": "of all snapshots with nearly the best fidelity, the one most like the parent; "
+    "the rule reads no label",
+    "last": "the last snapshot, without a choice",
 }
 
 
 def describe_training(sources: Sources) -> Section:
     """Every number that was followed while the children were trained, and what the parent draws."""
     lead = (
-        "The child starts from the parent's weights. Each curve is the mean over one reporting "
-        "interval, against thousands of real images shown (kimg)."
+        "The child starts from the parent's weights. The horizontal axis of each curve counts "
+        "thousands of real images shown (kimg). Each point is the mean over one reporting interval."
     )
     blocks: list[Block] = []
     coverage = sources.parent_model / COVERAGE_FILE
@@ -81,10 +82,10 @@ def coverage_table(path: Path) -> Table:
             for name in (*spread, *gaps)
         ]
         caption = (
-            f"What samples show of the data at {last['kimg']:g} kimg, by a reader of both. Covered "
-            f"is a label from {content['min_spread']:g} of the data's spread on, or with shares "
-            f"within {100 * content['max_prevalence_gap']:g} points: a child cannot inherit what "
-            "its parent does not draw."
+            f"Do the parent's samples cover the data? One reader read both at {last['kimg']:g} "
+            f"kimg. A number is covered from {content['min_spread']:g} of the data's spread on, a "
+            f"class if all shares are within {100 * content['max_prevalence_gap']:g} points. A "
+            "child cannot inherit what its parent does not draw."
         )
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         message = f"{str(path)!r} holds no coverage ({error!r}): train the parent again"
@@ -117,8 +118,9 @@ def matched_table(path: Path) -> Table:
         message = f"{str(path)!r} holds no choice of images ({error!r}): train the child again"
         raise DataError(message) from error
     caption = (
-        f"Trained on {num_kept:,} of {num_images:,} images, those that the parent draws the like "
-        "of (match), as a reader of the parent's domain sees both: no label of the child is read."
+        f"Trained on {num_kept:,} of {num_images:,} images: those that resemble the parent's "
+        "drawings (match). A reader of the parent's domain compared them; no label of the child "
+        "was used."
     )
     titles = ("the parent draws", "images kept", "all images")
     return Table(caption, (Column("label", is_number=False), *map(Column, titles)), tuple(rows))
@@ -180,7 +182,7 @@ def standing_charts(name: str, kept: Kept) -> Charts:
         drawn.append(Chart(words(column), svg, f"{words(column)} at snapshots, {ends}, {at_kept}."))
     caption = (
         f"The child is the snapshot of {kimg[kept.place]:g} of {kimg[-1]:g} kimg (marked): "
-        f"{kept.rule}. Likeness and change are to the parent, at equal codes."
+        f"{kept.rule}. Likeness and change compare the child with the parent at equal codes."
     )
     return Charts(tuple(drawn), caption)
 
@@ -203,8 +205,9 @@ def history_charts(name: str, history: pd.DataFrame) -> Charts:
 def describe_codes(sources: Sources) -> Section:
     """How well the inversions redraw their images."""
     lead = (
-        "Peak signal-to-noise ratio between each parent image and its redrawing from the code. "
-        "The dashed line is where an inversion counts as converged."
+        "How well do the codes redraw their images? PSNR is the peak signal-to-noise ratio between "
+        "each parent image and its redrawing. From the dashed line on, an inversion counts as "
+        "converged."
     )
     table = sources.code_table
     if table is None:
