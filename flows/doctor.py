@@ -94,8 +94,8 @@ def check_project(root: Path) -> Iterator[Finding]:
     yield Finding("params.yaml", True, f"project {params.project.name!r}")
     yield check_device(params.project.device)
     parent = root / params.train_parent.model
-    if parent.exists() or str(params.train_parent.model).startswith("models:"):
-        yield Finding("parent model", True, str(params.train_parent.model))
+    if parent.exists():
+        yield Finding("parent model", True, params.train_parent.model)
     elif params.train_parent.recipe is not None:
         yield Finding("parent model", True, "not there yet: `dvc repro` trains it")
     else:

@@ -10,17 +10,16 @@ from tasks.inversion import finish_codes, invert_shard, plan_codes, prepare_enco
 from tasks.layout import artifact, metrics_file
 from tasks.progress import follow_shards
 from tasks.records import recorded
-from tasks.registry import resolve_model
 
 
 @flow(name="invert", task_runner=one_by_one())
 def invert(params: Params) -> Path:
     """Invert every image that has no valid code yet, shard by shard."""
     section, folder = params.invert, artifact("invert")
-    model, resolved = resolve_model(params.train_parent.model)
+    model = Path(params.train_parent.model)
     images, device = artifact("prepare", section.dataset), choose_device(params.project.device)
     with recorded("invert", "", section, {"images": images, "model": model}) as record:
-        record.tag(parent_model=resolved)
+        record.tag(parent_model=str(model))
         plan = plan_codes(section, model, images, folder, device)
         num_threads = params.project.num_threads
         encoder = prepare_encoder(section, model, folder, device, num_threads)

@@ -9,7 +9,7 @@ from tasks.children import fine_tune
 from tasks.devices import choose_device, compute
 from tasks.layout import artifact, labelled_sets, snapshot_folder, training_images
 from tasks.records import recorded
-from tasks.registry import register_challenger, resolve_model
+from tasks.registry import register_challenger
 from tasks.training import drop_snapshots
 
 
@@ -17,7 +17,7 @@ from tasks.training import drop_snapshots
 def train_child(params: Params, name: str) -> Path:
     """Fine-tune the parent on one child's images, then let the result challenge the champion."""
     section, folder = params.train_child[name], artifact("train_child", name)
-    parent, resolved = resolve_model(params.train_parent.model)
+    parent = Path(params.train_parent.model)
     images = training_images(section)
     inputs = {"training": images, "parent": parent}
     labelled = artifact("prepare", params.invert.dataset)
@@ -25,7 +25,7 @@ def train_child(params: Params, name: str) -> Path:
         inputs["labelled"] = labelled
     device = choose_device(params.project.device)
     with recorded("train_child", name, section, inputs) as record:
-        record.tag(parent_model=resolved)
+        record.tag(parent_model=str(parent))
         with compute(params.project.num_threads):
             fine_tune(
                 name, parent, images, section, params.standing, folder, device, record,

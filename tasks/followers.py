@@ -16,7 +16,6 @@ from tasks.interrupts import stop_on_interrupt
 from tasks.layout import artifact, snapshot_folder, training_images
 from tasks.parents import parent_run
 from tasks.processes import joined_processes, own_device
-from tasks.registry import resolve_model
 from tasks.training import Run
 
 
@@ -51,8 +50,7 @@ def own_run(params: Params, stage: str, name: str, device: str, split: Split) ->
         return parent_run(section, images, snapshot_folder(), device, split)
     if stage == "train_child":
         child = params.train_child[name]
-        folder, _ = resolve_model(params.train_parent.model)
-        parent = load_model(folder, own_device(device))
+        parent = load_model(params.train_parent.model, own_device(device))
         images = training_images(child)
         labelled = artifact("prepare", params.invert.dataset)
         return child_run(name, parent, images, child, params.standing, split, labelled)

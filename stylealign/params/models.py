@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stylealign.params.section import Count, LatentSpace, Name, Section, Seed, Share, Split
 from stylealign.recipe import Recipe
@@ -59,6 +59,16 @@ class TrainParentParams(Section):
     """None where a checkpoint is given."""
     coverage: CoverageParams | None = CoverageParams()
     """Whether its samples cover what the data shows; None = not measured."""
+
+    @field_validator("model")
+    @classmethod
+    def _lies_in_the_project(cls, model: str) -> str:
+        """DVC watches files: another version of a registered model would make no stage stale."""
+        if model.startswith("models:/"):
+            message = f"{model!r} lies in MLflow's registry, where DVC sees no change of it: set "
+            message += "this to a folder, such as models/parent, and fill that once with "
+            raise ValueError(f"{message}`stylealign convert {model} models/parent`")
+        return model
 
 
 class MatchParams(Section):

@@ -76,6 +76,11 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path):
         (("evaluate", "feature_weights"), {"path": "v", "sha256": "0" * 64}, "'lite2' takes no"),
         (("evaluate", "feature_weights"), {"path": "v", "sha256": "0" * 9}, "weights.sha256: "),
         (("train_child", "Cats!"), {}, "train_child.Cats!"),
+        (
+            ("train_parent", "model"),
+            "models:/faces@champion",
+            "train_parent.model: .*`stylealign convert models:/faces@champion models/parent`",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_what_was_expected(
