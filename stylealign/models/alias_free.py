@@ -9,10 +9,12 @@ from torch.nn import functional as F
 
 from stylealign.models.bands import Band, design_low_pass, design_radial_low_pass, plan_bands
 from stylealign.models.config import ModelConfig
+from stylealign.models.drawing import DrawingNetwork, Noise
 from stylealign.models.initial import standard_normal
 from stylealign.models.latents import Images, WPlus, as_w_plus
 from stylealign.models.layers import EqualizedLinear
 from stylealign.models.operators import LRELU_GAIN, LRELU_SLOPE
+from stylealign.models.precision import Precision
 from stylealign.models.resampling import upfirdn2d
 
 
@@ -135,7 +137,7 @@ class AliasFreeLayer(nn.Module):
         return x * (style * self.magnitude_ema.rsqrt())[:, :, None, None]
 
 
-class AliasFreeSynthesis(nn.Module):
+class AliasFreeSynthesis(DrawingNetwork):
     """Fourier features and a chain of alias-free layers: w_plus to images.
 
     Source: arXiv:2106.12423, figure 4.
@@ -167,28 +169,14 @@ class AliasFreeSynthesis(nn.Module):
             styles[name] = cast("AliasFreeLayer", layer).affine(w_plus[:, index])
         return styles
 
-    def forward(
-        self,
-        w_plus: WPlus,
-        *,
-        noise: str = "const",
-        noise_maps: dict[str, Tensor] | None = None,
-        taps: dict[str, Tensor] | None = None,
-        precision: str = "float32",
-    ) -> Images:
-        """Images of the codes, nominally in [-1, 1]; arguments as in `draw`."""
-        return self.draw(
-            self.styles(w_plus), noise=noise, noise_maps=noise_maps, taps=taps, precision=precision
-        )
-
     def draw(
         self,
         styles: dict[str, Tensor],
         *,
-        noise: str = "const",
+        noise: Noise = "const",
         noise_maps: dict[str, Tensor] | None = None,
         taps: dict[str, Tensor] | None = None,
-        precision: str = "float32",
+        precision: Precision = "float32",
     ) -> Images:
         """Images of style-space codes.
 

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 from stylealign.models.alias_free import AliasFreeSynthesis
 from stylealign.models.config import ModelConfig
+from stylealign.models.drawing import Noise
 from stylealign.models.latents import Images, Labels, Space, WPlus, Z
 from stylealign.models.mapping import Mapping
-from stylealign.models.synthesis import Noise, Synthesis
+from stylealign.models.synthesis import Synthesis
 
 
 class MappingToWPlus(nn.Module):

@@ -3,19 +3,18 @@
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from stylealign.models.config import ModelConfig
+from stylealign.models.drawing import DrawingNetwork, Noise
 from stylealign.models.initial import standard_normal
 from stylealign.models.latents import Images, WPlus, as_w_plus
 from stylealign.models.layers import EqualizedConv, StyledConv, ToRGB
 from stylealign.models.operators import blur_kernel, upsample
 from stylealign.models.precision import Precision
-
-Noise = Literal["const", "random", "none"]
 
 
 class Block(nn.Module):
@@ -55,7 +54,7 @@ class Block(nn.Module):
         return self.conv_names if self.torgb is None else (*self.conv_names, "torgb")
 
 
-class Synthesis(nn.Module):
+class Synthesis(DrawingNetwork):
     """Blocks of doubling resolution; in the `skip` architecture their tRGB outputs are summed.
 
     Source: arXiv:1912.04958, figure 7.
@@ -90,20 +89,6 @@ class Synthesis(nn.Module):
                 styles[f"{block_name}.{layer_name}"] = layer.affine(w_plus[:, index + offset])
             index += len(block.conv_names)
         return styles
-
-    def forward(
-        self,
-        w_plus: WPlus,
-        *,
-        noise: Noise = "const",
-        noise_maps: dict[str, Tensor] | None = None,
-        taps: dict[str, Tensor] | None = None,
-        precision: Precision = "float32",
-    ) -> Images:
-        """Images of the codes, nominally in [-1, 1]; arguments as in `draw`."""
-        return self.draw(
-            self.styles(w_plus), noise=noise, noise_maps=noise_maps, taps=taps, precision=precision
-        )
 
     def draw(
         self,
