@@ -11,6 +11,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from stylealign.checkpoints import load_model
 from stylealign.images import encode_png
 from stylealign.models.constants import KeptConstants
+from stylealign.models.latents import unflatten_codes
 from stylealign.tensors import to_uint8
 
 
@@ -33,11 +34,8 @@ class ServedModel(PythonModel):
         """PNG bytes in column `image`, one row per code."""
         del context
         settings: dict[str, Any] = {"space": "z", "truncation_psi": 1.0} | (params or {})
-        codes = torch.tensor(list(model_input["code"]), dtype=torch.float32)
-        if settings["space"] in ("z_plus", "w_plus"):
-            codes = codes.unflatten(
-                1, (self.model.config.num_ws, codes.shape[1] // self.model.config.num_ws)
-            )
+        flat = torch.tensor(list(model_input["code"]), dtype=torch.float32)
+        codes = unflatten_codes(flat, settings["space"], self.model.config.num_ws)
         generator = self.model.generator
         w_plus = generator.to_w_plus(
             codes, settings["space"], truncation_psi=settings["truncation_psi"]

@@ -17,8 +17,8 @@ from stylealign.data.shards import Shard, ShardPlan, fingerprint, plan_shards, w
 from stylealign.data.tables import LABEL_PREFIX, image_table
 from stylealign.errors import DataError
 from stylealign.images import encode_png
-from stylealign.inversion.start import unflatten_codes
 from stylealign.models import Latents, ModelConfig
+from stylealign.models.latents import unflatten_codes
 from stylealign.params import TranslateParams
 from stylealign.tensors import to_uint8
 from stylealign.translation import translate

@@ -15,6 +15,7 @@ from stylealign.inversion.inputs import check_images
 from stylealign.inversion.start import code_shape, to_sphere
 from stylealign.models import Latents, Model, ModelConfig, Space
 from stylealign.models.latents import Images
+from stylealign.models.trunk import normed_convolution
 from stylealign.weights import NetworkFolder, build_with
 
 FILES: Final = NetworkFolder("encoder", "encoder.safetensors", "config.json")
@@ -42,9 +43,9 @@ class EncoderNetwork(nn.Module):
         channels = img_channels
         for stage in range(num_stages):
             wider = width * min(2 ** max(stage - max(num_stages - 3, 0), 0), 4)
-            layers += _convolution(channels, wider, kernel_size=4, stride=2)
+            layers += normed_convolution(channels, wider, kernel_size=4, stride=2)
             if stage < num_stages - 1:
-                layers += _convolution(wider, wider, kernel_size=3, stride=1)
+                layers += normed_convolution(wider, wider, kernel_size=3, stride=1)
             channels = wider
         self.trunk = nn.Sequential(*layers, nn.Flatten())
         features = 8 * width
@@ -61,16 +62,6 @@ class EncoderNetwork(nn.Module):
         """Codes of the images."""
         codes = self.head(self.trunk(images)).unflatten(1, self.shape)
         return to_sphere(codes) if self.is_z else self.center + self.scale * codes
-
-
-def _convolution(
-    in_channels: int, out_channels: int, *, kernel_size: int, stride: int
-) -> list[nn.Module]:
-    return [
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.SiLU(),
-    ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

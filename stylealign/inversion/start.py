@@ -55,14 +55,6 @@ def code_shape(generator: Generator, space: Space) -> tuple[int, ...]:
     return (generator.mapping.num_ws, dim) if space.endswith("_plus") else (dim,)
 
 
-def unflatten_codes(flat: Tensor, space: Space, num_ws: int) -> Tensor:
-    """Codes as tables hold them, one flat row each, in the shape that their space asks for.
-
-    Shapes: flat [N, dim] or [N, num_ws * dim]; returns [N, dim] or [N, num_ws, dim].
-    """
-    return flat.unflatten(1, (num_ws, -1)) if space.endswith("_plus") else flat
-
-
 def _rows_by_class(
     num: int, c: Tensor | None, device: torch.device
 ) -> list[tuple[Tensor, Tensor | None]]:

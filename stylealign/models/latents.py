@@ -29,6 +29,14 @@ def as_w_plus(codes: Tensor, num_ws: int, like: Tensor) -> WPlus:
     return codes.to(like.dtype)
 
 
+def unflatten_codes(flat: Tensor, space: Space, num_ws: int) -> Tensor:
+    """Codes as tables hold them, one flat row each, in the shape that their space asks for.
+
+    Shapes: flat [N, dim] or [N, num_ws * dim]; returns [N, dim] or [N, num_ws, dim].
+    """
+    return flat.unflatten(1, (num_ws, -1)) if space.endswith("_plus") else flat
+
+
 @dataclass(frozen=True)
 class Latents:
     """Codes with the space that they live in and the model that they were found in.

@@ -10,8 +10,8 @@ from stylealign.data.choosing import draw_lots
 from stylealign.data.dataset import ImageDataset
 from stylealign.data.tables import CONFIDENCE_PREFIX, LABEL_PREFIX
 from stylealign.images import Pixels
-from stylealign.inversion.start import unflatten_codes
 from stylealign.models import Latents, Model
+from stylealign.models.latents import unflatten_codes
 from stylealign.report.columns import flags, select
 from stylealign.report.content import (
     Block,

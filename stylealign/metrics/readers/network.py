@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stylealign.errors import DataError
+from stylealign.models.trunk import normed_convolution
 
 MIN_RESOLUTION = 16
 
@@ -31,14 +32,14 @@ class ReaderNetwork(nn.Module):
             message = f"images of {resolution} px are too small to read"
             raise DataError(f"{message}, expected at least {MIN_RESOLUTION} px")
         num_stages = round(math.log2(resolution / _GRID)) - 1
-        layers = [*_convolution(3, width, kernel_size=4, stride=2)]
+        layers = [*normed_convolution(3, width, kernel_size=4, stride=2)]
         channels = width
         for stage in range(num_stages):
             # at high resolutions the first stages stay narrow, else they take all the time
             is_late = stage >= num_stages - 2
             wider = min(channels * 2, 4 * width) if is_late else channels
-            layers += _convolution(channels, channels, kernel_size=3, stride=1)
-            layers += _convolution(channels, wider, kernel_size=4, stride=2)
+            layers += normed_convolution(channels, channels, kernel_size=3, stride=1)
+            layers += normed_convolution(channels, wider, kernel_size=4, stride=2)
             channels = wider
         self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(_GRID), nn.Flatten())
         self.features = nn.Sequential(
@@ -62,13 +63,3 @@ class ReaderNetwork(nn.Module):
         images = images.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
         features = self.features(self.trunk(images))
         return self.head(features), features
-
-
-def _convolution(
-    in_channels: int, out_channels: int, *, kernel_size: int, stride: int
-) -> list[nn.Module]:
-    return [
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.SiLU(),
-    ]
