@@ -119,7 +119,7 @@ def predict(
     Example: `stylealign predict cats.zip --model artifacts/evaluate/cats/reader --out cats.parquet`
     """
     place = find_model(model)
-    from tasks.folders import predict_folder
+    from tasks.prediction import predict_folder
 
     num_read, num_rejected = predict_folder(folder, place, out, device=device or project_device())
     show(f"{num_read} images read, {num_rejected} could not be; {out}")

@@ -1,4 +1,4 @@
-"""Images of any folder become images of a child's domain, or a table of labels."""
+"""Images of any folder become images of a child's domain."""
 
 import json
 from collections import Counter
@@ -7,27 +7,27 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stylealign.checkpoints import load_model, require_related
 from stylealign.data.folders import GRID_FILE, TRANSLATIONS_FILE
 from stylealign.data.manifest import write_whole
-from stylealign.data.tables import LABEL_PREFIX
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch, encode_png, image_grid
 from stylealign.inversion import Inversion, invert
 from stylealign.inversion.inputs import require_no_classes
-from stylealign.metrics.readers import load_reader
 from stylealign.models import Model
 from stylealign.tensors import to_uint8
 from stylealign.translation import translate
-from tasks.pictures import Pictures, find_device, open_pictures, require_folder
+from tasks.pictures import (
+    CHUNK,
+    Pictures,
+    find_device,
+    open_pictures,
+    require_folder,
+    require_outside,
+)
 from tasks.terminal import terminal_bar
 
-CHUNK: Final = 64
-"""Images inverted together: what a killed run loses at most."""
 GRID_ROWS: Final = 12
 GRID_SIDE_PX: Final = 128
 
@@ -65,7 +65,7 @@ def translate_folder(
         those that are read, or a model is conditional; LineageError if the models are not related,
         unless `use_force` asks for a control experiment.
     """
-    _require_outside(place, out)
+    require_outside(place, out)
     device = find_device(device)
     models = load_model(parent, device), load_model(child, device)
     require_related(*models, force=use_force)
@@ -93,18 +93,6 @@ def translate_folder(
             advance(len(ids))
     pictures.write_rejected(out)
     return _summary(done, todo, pictures)
-
-
-def _require_outside(place: Path, out: Path) -> None:
-    """Refuse to write among the images that are read, or in their place.
-
-    Raises: DataError that names both.
-    """
-    if out.resolve().is_relative_to(place.resolve()):
-        raise DataError(
-            f"{str(out)!r} lies among the images {str(place)!r} and could replace them: "
-            "write to another place"
-        )
 
 
 def _given(settings: dict[str, object]) -> dict[str, Any]:
@@ -191,37 +179,3 @@ def _summary(done: dict[str, dict[str, Any]], todo: list[str], pictures: Picture
     made = len(todo) - len(pictures.rejected)
     psnr = float(np.mean([row["psnr"] for row in done.values()]))
     return Translated(made, len(done) - made, len(pictures.rejected), psnr)
-
-
-def predict_folder(place: Path, model: Path, out: Path, *, device: str = "auto") -> tuple[int, int]:
-    """Read the labels of every image into a Parquet table; returns how many, and how many not.
-
-    Columns: `id`, `label.<name>` of every label that the reader reads, `confidence.<name>` of
-    classes. Images that cannot be decoded have a row without labels, and no reading is invented.
-
-    Raises: CheckpointError if the model is no reader; DataError if there is no image to read, or
-        the table cannot be written or lies among the images.
-    """
-    _require_outside(place, out)
-    reader = load_reader(model)
-    reader.network.to(find_device(device))
-    pictures = open_pictures(place, reader.resolution)
-    ids = pictures.ids
-    require_folder(out.parent)
-    tables: list[pd.DataFrame] = []
-    with terminal_bar("predict", len(ids), unit="images") as advance:
-        for chunk, pixels in pictures.batches(ids, CHUNK):
-            tables.append(reader.predict(pixels).set_axis(pd.Index(chunk)))
-            advance(len(chunk))
-    if not tables:
-        raise DataError(f"none of {len(ids)} images can be used: {pictures.rejected[0][2]}")
-    read = pd.concat(tables).reindex(ids)
-    names = {name: f"{LABEL_PREFIX}{name}" for name in reader.schema}
-    table = read.rename(columns=names).rename_axis("id").reset_index()
-    try:
-        pq.write_table(
-            pa.Table.from_pandas(table, preserve_index=False), out, write_page_checksum=True
-        )
-    except OSError as error:
-        raise DataError(f"{str(out)!r} cannot be written: {error.strerror or error}") from None
-    return len(ids) - len(pictures.rejected), len(pictures.rejected)

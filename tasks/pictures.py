@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from stylealign.images import PixelBatch, crop_and_resize, decode
 from stylealign.models.allocator import keep_freed_memory
 from stylealign.models.device import choose_device
 
+CHUNK: Final = 64
+"""Images at once: a translation that is killed loses no more."""
 Reject = tuple[str, str, str]
 """Id, path and reason of an image that cannot be used."""
 
@@ -74,6 +77,18 @@ def read_picture(path: Path, resolution: int) -> PixelBatch:
     except OSError as error:
         raise DataError(f"image {str(path)!r} cannot be read: {error.strerror}") from None
     return crop_and_resize(decode(data), resolution)[None]
+
+
+def require_outside(place: Path, out: Path) -> None:
+    """Refuse to write among the images that are read, or in their place.
+
+    Raises: DataError that names both.
+    """
+    if out.resolve().is_relative_to(place.resolve()):
+        raise DataError(
+            f"{str(out)!r} lies among the images {str(place)!r} and could replace them: "
+            "write to another place"
+        )
 
 
 def require_folder(folder: Path) -> None:

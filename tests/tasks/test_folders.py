@@ -16,7 +16,8 @@ from stylealign.data.procedural import draw_attributes, label_schema, render
 from stylealign.errors import CheckpointError, DataError, LineageError
 from stylealign.images import decode
 from stylealign.metrics.readers import fit_reader
-from tasks.folders import Translated, predict_folder, translate_folder
+from tasks.folders import Translated, translate_folder
+from tasks.prediction import predict_folder
 
 from .conftest import NUM_IMAGES
 
