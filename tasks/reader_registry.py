@@ -58,7 +58,7 @@ def register_reader(child: str, folder: Path, transferred: Path, reasons: list[s
     Raises: CheckpointError if the version that comes back reads other labels.
     """
     name, client = f"{registered_name(child)}-reader", MlflowClient()
-    probes = images_table(open_dataset(transferred).images(range(NUM_PROBES)))
+    probes = images_input(open_dataset(transferred).images(range(NUM_PROBES)))
     info = mlflow.pyfunc.log_model(
         name="reader",
         python_model=str(Path(__file__).with_name("served_reader.py")),
@@ -82,11 +82,11 @@ def require_same_reading(uri: str, folder: Path, images: Path) -> None:
     Raises: CheckpointError if they differ.
     """
     pixels = open_dataset(images).images(range(NUM_PROBES))
-    again = mlflow.pyfunc.load_model(uri).predict(images_table(pixels))
+    again = mlflow.pyfunc.load_model(uri).predict(images_input(pixels))
     if not load_reader(folder).predict(pixels).equals(again):
         raise CheckpointError(f"{uri!r} reads other labels than {str(folder)!r}: not registered")
 
 
-def images_table(pixels: PixelBatch) -> pd.DataFrame:
+def images_input(pixels: PixelBatch) -> pd.DataFrame:
     """Images as the registered reader takes them."""
     return pd.DataFrame({"image": [encode_png(image) for image in pixels]})

@@ -58,7 +58,7 @@ def register_challenger(child: str, folder: Path) -> str:
         python_model=str(Path(__file__).with_name("served_model.py")),
         artifacts={"model": str(folder)},
         signature=SIGNATURE,
-        input_example=codes_table(probe_codes(load_model(folder), 1)),
+        input_example=codes_input(probe_codes(load_model(folder), 1)),
         pip_requirements=[f"stylealign=={version('stylealign')}"],
         registered_model_name=name,
     )
@@ -101,7 +101,7 @@ def require_same_drawing(uri: str, folder: Path) -> None:
     codes = probe_codes(model, NUM_PROBES)
     with frozen(model.generator), torch.inference_mode():
         images = to_uint8(model.generator.synthesis(model.generator.mapping(codes)))
-    drawn = mlflow.pyfunc.load_model(uri).predict(codes_table(codes))["image"].tolist()
+    drawn = mlflow.pyfunc.load_model(uri).predict(codes_input(codes))["image"].tolist()
     if drawn != [encode_png(image) for image in images]:
         raise CheckpointError(f"{uri!r} draws other images than {str(folder)!r}: not registered")
 
@@ -112,7 +112,7 @@ def probe_codes(model: Model, num: int) -> torch.Tensor:
     return torch.randn(num, model.config.z_dim, generator=rng)
 
 
-def codes_table(codes: torch.Tensor) -> pd.DataFrame:
+def codes_input(codes: torch.Tensor) -> pd.DataFrame:
     """Codes as the registered model takes them."""
     return pd.DataFrame({"code": codes.numpy().astype(np.float64).tolist()})
 

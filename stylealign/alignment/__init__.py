@@ -6,10 +6,10 @@ from stylealign.alignment.agreement import (
     measure_agreement,
     measure_ceiling,
 )
+from stylealign.alignment.groups import group_of, list_groups, weight_distances
 from stylealign.alignment.semantics import Direction, fit_direction, measure_slope
 from stylealign.alignment.standing import FixedCodes, Rule, Standing
 from stylealign.alignment.swap import reset_groups
-from stylealign.alignment.weights import group_of, list_groups, weight_distances
 
 __all__ = [
     "Agreement",

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stylealign.alignment.groups import list_groups, weight_distances
 from stylealign.alignment.swap import reset_groups
-from stylealign.alignment.weights import list_groups, weight_distances
 from stylealign.checkpoints import require_related
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Collection
 
-from stylealign.alignment.weights import group_of, list_groups, require_same_architecture
+from stylealign.alignment.groups import group_of, list_groups, require_same_architecture
 from stylealign.checkpoints import compute_model_id
 from stylealign.errors import DataError
 from stylealign.models import Model

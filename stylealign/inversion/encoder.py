@@ -16,7 +16,7 @@ from stylealign.inversion.start import code_shape, to_sphere
 from stylealign.models import Latents, Model, ModelConfig, Space
 from stylealign.models.latents import Images
 from stylealign.models.trunk import normed_convolution
-from stylealign.weights import NetworkFolder, build_with
+from stylealign.networks import NetworkFolder, build_with
 
 FILES: Final = NetworkFolder("encoder", "encoder.safetensors", "config.json")
 

@@ -20,9 +20,9 @@ from stylealign.metrics.lite2 import WEIGHTS_SHA256, load_lite2
 from stylealign.metrics.published import WeightsFile
 from stylealign.metrics.vgg16 import RESOLUTION as VGG16_PX
 from stylealign.metrics.vgg16 import load_vgg16
+from stylealign.networks import on_device
 from stylealign.portions import Portions
 from stylealign.tensors import to_float
-from stylealign.weights import on_device
 
 EXTRACTORS: Final = ("lite2", "inception", "vgg16")
 PUBLISHED_RESOLUTIONS: Final = {"inception": INCEPTION_PX, "vgg16": VGG16_PX}

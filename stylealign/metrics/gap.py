@@ -176,7 +176,7 @@ def compare_arms(
     return gaps
 
 
-class _Arm:
+class _ArmScore:
     """The score of one arm and its resampled scores."""
 
     def __init__(self, scorer: LabelScorer, tables: Predictions, resamples: Resamples) -> None:
@@ -238,10 +238,10 @@ class _Comparison:
             num_seeds=len(oracle),
         )
 
-    def _arm(self, tables: Predictions) -> _Arm:
-        return _Arm(self._scorer, tables, self._resamples)
+    def _arm(self, tables: Predictions) -> _ArmScore:
+        return _ArmScore(self._scorer, tables, self._resamples)
 
-    def _beside(self, arms: Mapping[str, _Arm]) -> dict[str, dict[str, float]]:
+    def _beside(self, arms: Mapping[str, _ArmScore]) -> dict[str, dict[str, float]]:
         """Return further scores of the three arms, averaged over seeds."""
         if self._spec.type == "multilabel":
             return {}
@@ -266,7 +266,9 @@ class _Comparison:
         return column.to_numpy()
 
 
-def _route_gap(route: _Arm, source: _Arm, oracle: _Arm, *, is_open: bool) -> RouteGap:
+def _route_gap(
+    route: _ArmScore, source: _ArmScore, oracle: _ArmScore, *, is_open: bool
+) -> RouteGap:
     gain_low, gain_high = interval(route.resampled - source.resampled)
     gap_closed = low = high = None
     if is_open:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stylealign.errors import DataError
 from stylealign.metrics.lite2 import load_lite2
-from stylealign.weights import on_device
+from stylealign.networks import on_device
 
 
 @dataclass(frozen=True, kw_only=True)

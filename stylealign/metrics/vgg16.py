@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stylealign.metrics.perceptual import unit_channels
 from stylealign.metrics.published import WeightsFile, load_published
-from stylealign.weights import on_device
+from stylealign.networks import on_device
 
 RESOLUTION: Final = 224
 WIDTHS: Final = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))

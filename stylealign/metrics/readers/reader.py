@@ -17,8 +17,8 @@ from stylealign.errors import DataError
 from stylealign.images import PixelBatch
 from stylealign.metrics.readers.network import ReaderNetwork
 from stylealign.metrics.readers.targets import Readings, Target, Targets, decide, read_outputs
+from stylealign.networks import NetworkFolder, build_with
 from stylealign.tensors import to_float
-from stylealign.weights import NetworkFolder, build_with
 
 FILES: Final = NetworkFolder("reader", "reader.safetensors", "reader.json")
 

@@ -1,4 +1,4 @@
-"""Folders of our own small networks, readers and encoders: weights and what they are."""
+"""Small networks of our own, readers and encoders: how they are kept, built and moved."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""How far fine-tuning moved the weights of each component group."""
+"""Component groups of a generator, and how far fine-tuning moved the weights of each."""
 
 import torch
 from torch import Tensor
