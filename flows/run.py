@@ -20,6 +20,7 @@ from flows.server import start_server, wait_for_server
 from flows.stop import StoppedError
 from stylealign.errors import ParamsError, StyleAlignError
 from stylealign.params import Params, load_params
+from tasks.layout import PAGE_FILE, artifact, metrics_file
 
 NAMED_STAGES = {
     "prepare": "prepare",
@@ -32,8 +33,8 @@ NAMED_STAGES = {
 TRAINING_STAGES = ("train_parent", "train_child")
 """Stages that `torchrun` can run in several processes."""
 
-REPORT = Path("artifacts/report/index.html")
-FIGURES = Path("metrics/evaluate.json")
+REPORT = artifact("report") / PAGE_FILE
+FIGURES = metrics_file("evaluate")
 ARMS = ("source_only", "transfer", "oracle")
 
 

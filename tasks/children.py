@@ -7,6 +7,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from stylealign.checkpoints import load_model
+from stylealign.checkpoints.beside import MATCHED_FILE, STANDINGS_FILE
 from stylealign.models import Model, ModelConfig
 from stylealign.params import AnalyzeParams, ShardsParams, StandingParams, TrainChildParams
 from stylealign.standings import Standings
@@ -28,9 +29,6 @@ from tasks.training import (
     open_images,
     require_images,
 )
-
-STANDINGS_FILE = "standings.json"
-MATCHED_FILE = "matched.json"
 
 
 @task(cache_policy=NO_CACHE)

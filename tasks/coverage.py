@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from stylealign.checkpoints.beside import COVERAGE_FILE
 from stylealign.data.dataset import ImageDataset
 from stylealign.data.labels import LabelSchema
 from stylealign.data.splits import divide_groups
@@ -33,7 +34,6 @@ from stylealign.training import Training
 from tasks.lessons import learn, sides
 from tasks.samples import iterate_samples
 
-COVERAGE_FILE = "coverage.json"
 NOTHING: Final = Coverage({}, {})
 
 

@@ -35,6 +35,7 @@ from stylealign.inversion import (
     invert,
     load_encoder,
 )
+from stylealign.inversion.encoder import FILES as ENCODER_FILES
 from stylealign.inversion.inputs import require_no_classes
 from stylealign.models import Model
 from stylealign.models.precision import ADVICE, is_imitated
@@ -88,7 +89,7 @@ def prepare_encoder(
     )
     place = folder / f"encoder-{key[:16]}"
     drop_encoders(folder, but=place)
-    if not (place / "config.json").exists():
+    if not (place / ENCODER_FILES.record_file).exists():
         with compute(num_threads):
             train_encoder(network, params, f"encoder of {folder.name}").save(place)
     return place

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from stylealign.params import Params, ShardsParams, TrainChildParams, TrainParentParams
+
+PAGE_FILE: Final = "index.html"
+"""Of the report's folder."""
 
 
 def artifact(stage: str, name: str = "") -> Path:

@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 from stylealign.data.tables import LABEL_PREFIX
 from stylealign.errors import DataError
 from stylealign.metrics.readers import load_reader
-from tasks.devices import find_device
-from tasks.pictures import CHUNK, open_pictures, require_folder, require_outside
+from tasks.pictures import CHUNK, find_device, open_pictures, require_folder, require_outside
 from tasks.terminal import terminal_bar
 
 

@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
 
+from stylealign.data.manifest import MANIFEST_FILE
 from stylealign.params import ShardsParams
 from tasks.patience import Patience
 from tasks.store import open_experiment
@@ -156,7 +157,7 @@ def digest(path: Path) -> str:
         for out in stage.get("outs", []):
             if out["path"] == path.as_posix():
                 return str(out["md5"])[:36]
-    for manifest in (path / "manifest.json", path / "config.json", path):
+    for manifest in (path / MANIFEST_FILE, path / "config.json", path):
         if manifest.is_file():
             return hashlib.sha256(manifest.read_bytes()).hexdigest()[:32]
     return "unknown"

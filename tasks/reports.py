@@ -7,10 +7,8 @@ from prefect.cache_policies import NO_CACHE
 
 from stylealign.params import Params
 from stylealign.report import ChildSources, Gate, Sources, build_page, render_page
-from tasks.layout import artifact, metrics_file
+from tasks.layout import PAGE_FILE, artifact, metrics_file
 from tasks.saying import tell
-
-PAGE_FILE = "index.html"
 
 UNRELATED = {"project", "refresh"}
 """Sections that change no artifact, so the page must not change with them."""

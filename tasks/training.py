@@ -11,6 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from stylealign.checkpoints import save_model
+from stylealign.checkpoints.beside import HISTORY_FILE
 from stylealign.data.batches import TrainingBatches
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.errors import DataError
@@ -34,7 +35,6 @@ from tasks.records import LiveRecord
 from tasks.saying import warn
 from tasks.watching import PICTURES, Watch
 
-HISTORY_FILE = "history.json"
 KEY_DIGITS = 16
 """Length of what stands for everything that a training depends on in the names of its snapshots."""
 KEY = "[0-9a-f]" * KEY_DIGITS

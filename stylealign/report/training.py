@@ -8,6 +8,12 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from stylealign.checkpoints.beside import (
+    COVERAGE_FILE,
+    HISTORY_FILE,
+    MATCHED_FILE,
+    STANDINGS_FILE,
+)
 from stylealign.errors import DataError
 from stylealign.report import charts
 from stylealign.report.columns import mean, numbers
@@ -25,10 +31,6 @@ from stylealign.report.content import (
 from stylealign.report.formatting import NO_NUMBER, number, percent, significant, words
 from stylealign.report.sources import Sources
 
-COVERAGE_FILE = "coverage.json"
-HISTORY_FILE = "history.json"
-MATCHED_FILE = "matched.json"
-STANDINGS_FILE = "standings.json"
 RULES = {
     "rule": "of all snapshots with nearly the best fidelity, the one most like the parent; "
     "the rule reads no label",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stylealign.checkpoints.beside import COVERAGE_FILE
 from stylealign.data.dataset import open_dataset
 from stylealign.errors import ParamsError
 from stylealign.metrics import cached_readers
@@ -17,7 +18,7 @@ from stylealign.training import train
 from stylealign.training.split import Split
 from tasks import coverage as module
 from tasks import lessons
-from tasks.coverage import COVERAGE_FILE, DataCoverage
+from tasks.coverage import DataCoverage
 from tasks.parents import parent_run
 from tasks.training import Run, finish_training
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stylealign.checkpoints import load_model
+from stylealign.checkpoints.beside import MATCHED_FILE
 from stylealign.data.dataset import ImageDataset, open_dataset
 from stylealign.errors import DataError, ParamsError
 from stylealign.models import Model
@@ -14,7 +15,7 @@ from stylealign.params import MatchParams, StandingParams, TrainChildParams
 from stylealign.recipe import Recipe
 from stylealign.training.split import Split
 from tasks import lessons, matching
-from tasks.children import MATCHED_FILE, child_run
+from tasks.children import child_run
 from tasks.matching import choose, match_images
 from tasks.training import finish_training
 

@@ -12,6 +12,7 @@ import torch
 
 from stylealign.alignment import measure_agreement
 from stylealign.checkpoints import load_model, save_model
+from stylealign.checkpoints.beside import STANDINGS_FILE
 from stylealign.data.dataset import open_dataset
 from stylealign.data.labels import LabelSchema
 from stylealign.metrics import cached_readers
@@ -24,7 +25,7 @@ from stylealign.standings import Standings
 from stylealign.training import train
 from stylealign.training.split import Split
 from tasks import lessons, readings
-from tasks.children import STANDINGS_FILE, child_run
+from tasks.children import child_run
 from tasks.layout import LabelledSets, feature_folder
 from tasks.readers import domain_reader
 from tasks.readings import ChildReadings, Seen

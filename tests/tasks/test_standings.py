@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stylealign.alignment import FixedCodes
 from stylealign.checkpoints import load_model, save_model
+from stylealign.checkpoints.beside import STANDINGS_FILE
 from stylealign.data.batches import TrainingBatches
 from stylealign.data.dataset import open_dataset
 from stylealign.errors import CheckpointError, DataError
@@ -22,7 +23,7 @@ from stylealign.standings import Standings
 from stylealign.training import Training, train
 from stylealign.training.snapshot import SnapshotFiles
 from stylealign.training.split import Split
-from tasks.children import STANDINGS_FILE, child_run
+from tasks.children import child_run
 from tasks.layout import feature_folder
 from tasks.training import Run, finish_training
 
