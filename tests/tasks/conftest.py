@@ -9,26 +9,10 @@ import torch
 from stylealign.checkpoints import load_model, save_model
 from stylealign.data.procedural import draw_attributes, render
 from stylealign.images import encode_png
-from stylealign.models import Model, ModelConfig
 from stylealign.params import TransferParams
+from tests.tiny import tiny_model
 
 NUM_IMAGES = 5
-WIDTHS = {4: 8, 8: 8, 16: 8}
-
-
-def new_model(seed: int, **fields) -> Model:
-    """An untrained model of 16 pixels."""
-    torch.manual_seed(seed)
-    config = ModelConfig(
-        resolution=16,
-        z_dim=8,
-        w_dim=8,
-        num_mapping_layers=2,
-        channels=WIDTHS,
-        noise=False,
-        **fields,
-    )
-    return Model.new(config)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +20,8 @@ def models(tmp_path_factory) -> dict[str, Path]:
     """A parent, its child, and a stranger."""
     folder = tmp_path_factory.mktemp("models")
     places = {name: folder / name for name in ("parent", "child", "stranger")}
-    save_model(new_model(0), places["parent"])
-    save_model(new_model(1), places["stranger"])
+    save_model(tiny_model(0, noise=False), places["parent"])
+    save_model(tiny_model(1, noise=False), places["stranger"])
     child = load_model(places["parent"])
     with torch.no_grad():
         for weight in child.generator.parameters():
@@ -50,7 +34,7 @@ def models(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture
 def conditional(tmp_path) -> Path:
     """A model of three classes."""
-    save_model(new_model(2, c_dim=3), tmp_path / "conditional")
+    save_model(tiny_model(2, noise=False, c_dim=3), tmp_path / "conditional")
     return tmp_path / "conditional"
 
 

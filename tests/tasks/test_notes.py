@@ -21,6 +21,7 @@ from tasks.patience import PAUSE_SEC
 from tasks.records import LiveRecord, Record
 from tasks.training import Run
 from tasks.watching import Watch
+from tests.full_device import full_above
 
 CONFIG = ModelConfig(
     resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 4, 8: 4, 16: 4, 32: 4},
@@ -62,11 +63,7 @@ def run(tmp_path, prepare_cats, monkeypatch) -> Run:
     parent = load_model(tmp_path / "parent")
     run = child_run("cats", parent, images, section, STANDING, Split(), tmp_path / "people")
 
-    def check(_module, arguments):
-        if len(arguments[0]) > 4:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    run.training.D.register_forward_pre_hook(check)
+    run.training.D.register_forward_pre_hook(full_above(4))
     return run
 
 
@@ -103,16 +100,10 @@ def test_every_note_of_a_run_stays_with_its_record(run, tmp_path):
 
 def test_pictures_are_drawn_in_portions_that_fit(run, tmp_path):
     seen: list[int] = []
-
-    def check(_module, arguments):
-        seen.append(len(arguments[0]))
-        if seen[-1] > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
     live = LiveRecord(Tags("a run"), print)
     watch = Watch(run.training, tmp_path / "state.safetensors", live)
     whole = watch.draw().read_bytes()
-    run.training.G_ema.mapping.register_forward_pre_hook(check)
+    run.training.G_ema.mapping.register_forward_pre_hook(full_above(3, seen))
 
     assert watch.draw().read_bytes() == whole
     assert seen == [8, 4, 2, 2, 2, 2]

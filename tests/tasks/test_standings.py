@@ -26,6 +26,7 @@ from stylealign.training.split import Split
 from tasks.children import child_run
 from tasks.layout import feature_folder
 from tasks.training import Run, finish_training
+from tests.full_device import full_above
 
 CONFIG = ModelConfig(
     resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8, 16: 8, 32: 8},
@@ -249,14 +250,10 @@ def test_other_settings_of_the_rule_start_a_course_of_their_own(begin):
 
 
 def test_a_child_on_a_device_that_holds_two_images_is_measured_and_kept(begin):
-    def check(_module, arguments):
-        if len(arguments[0]) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
     config = CONFIG.model_copy(update={"mbstd_group_size": 2})
     run, standings = begin(config=config)
     for network in (run.training.G, run.training.G_ema, standings.codes.parent.generator):
-        network.mapping.register_forward_pre_hook(check)
+        network.mapping.register_forward_pre_hook(full_above(2))
 
     follow(run, standings)
 

@@ -7,33 +7,20 @@ import pytest
 import torch
 
 from stylealign.errors import DataError, LineageError
-from stylealign.models import SPACES, Latents, Model, ModelConfig
+from stylealign.models import SPACES, Latents
 from stylealign.morphing import morph, slerp
 from stylealign.translation import translate
-
-
-def new_model(seed, **fields) -> Model:
-    torch.manual_seed(seed)
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, channels={4: 8, 8: 8, 16: 8}, num_mapping_layers=2,
-        noise=True, **fields,
-    )  # fmt: skip
-    return Model.new(config)
+from tests.tiny import moved_child, tiny_model
 
 
 @pytest.fixture(scope="module")
 def parent():
-    return new_model(0, id="parent", root_id="parent")
+    return tiny_model(0, id="parent", root_id="parent")
 
 
 @pytest.fixture(scope="module")
 def child(parent):
-    config = parent.config.model_copy(update={"id": "child", "parent_id": "parent"})
-    generator = copy.deepcopy(parent.generator)
-    with torch.no_grad():
-        for parameter in generator.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return Model(generator, config)
+    return moved_child(parent)
 
 
 def draw_codes(model, space, seed):
@@ -93,7 +80,7 @@ def test_slerp_stays_on_the_sphere_and_halves_the_angle(rng):
 
 
 def test_unrelated_models_are_not_morphed_unless_forced(parent):
-    stranger = new_model(1, id="stranger", root_id="stranger")
+    stranger = tiny_model(1, id="stranger", root_id="stranger")
     codes = draw_codes(parent, "z", 1), draw_codes(stranger, "z", 2)
 
     with pytest.raises(LineageError, match="not related"):

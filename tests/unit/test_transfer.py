@@ -27,6 +27,7 @@ from stylealign.transfer import (
     score_confidence,
 )
 from stylealign.transfer.evidence import chance_of
+from tests.tiny import tiny_model
 
 CHANNELS = {4: 8, 8: 8, 16: 8}
 SCHEMA: LabelSchema = {
@@ -370,12 +371,7 @@ class BrightnessReader:
 
 @pytest.fixture(scope="module")
 def parent():
-    torch.manual_seed(0)
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, channels=CHANNELS, num_mapping_layers=2,
-        noise=False, id="parent", root_id="parent",
-    )  # fmt: skip
-    return Model.new(config)
+    return tiny_model(channels=CHANNELS, noise=False, id="parent", root_id="parent")
 
 
 @pytest.fixture(scope="module")

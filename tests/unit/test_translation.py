@@ -6,34 +6,22 @@ import pytest
 import torch
 
 from stylealign.errors import DataError, LineageError
-from stylealign.models import SPACES, Latents, Model, ModelConfig
+from stylealign.models import SPACES, Latents, Model
 from stylealign.translation import translate
+from tests.full_device import full_above
+from tests.tiny import moved_child, tiny_model
 
 N = 5
 
 
-def new_model(seed, **fields) -> Model:
-    torch.manual_seed(seed)
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, channels={4: 8, 8: 8, 16: 8}, num_mapping_layers=2,
-        noise=False, **fields,
-    )  # fmt: skip
-    return Model.new(config)
-
-
 @pytest.fixture(scope="module")
 def parent():
-    return new_model(0, id="parent", root_id="parent")
+    return tiny_model(0, id="parent", root_id="parent", noise=False)
 
 
 @pytest.fixture(scope="module")
 def child(parent):
-    config = parent.config.model_copy(update={"id": "child", "parent_id": "parent"})
-    generator = copy.deepcopy(parent.generator)
-    with torch.no_grad():
-        for parameter in generator.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return Model(generator, config)
+    return moved_child(parent)
 
 
 def draw_codes(model, space):
@@ -58,11 +46,7 @@ def test_translating_to_itself_redraws_the_same_image(parent, space):
 def test_a_device_that_holds_few_images_draws_the_same(parent, child):
     latents, model = draw_codes(parent, "z_plus"), copy.deepcopy(child)
 
-    def check(_module, arguments):
-        if len(arguments[0]) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    model.generator.synthesis.register_forward_pre_hook(check)
+    model.generator.synthesis.register_forward_pre_hook(full_above(2))
 
     torch.testing.assert_close(translate(latents, model), translate(latents, child))
 
@@ -117,7 +101,7 @@ def test_siblings_and_the_way_back_are_allowed(parent, child):
 
 
 def test_an_unrelated_model_is_refused_unless_forced(parent):
-    stranger = new_model(1, id="stranger", root_id="stranger")
+    stranger = tiny_model(1, id="stranger", root_id="stranger", noise=False)
     latents = draw_codes(parent, "z")
 
     with pytest.raises(LineageError, match="not related"):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from stylealign.data.labels import LabelSchema, LabelSpec
-from stylealign.models import Model, ModelConfig
+from stylealign.models import Model
+from tests.tiny import tiny_model
 
 
 class BrightnessReader:
@@ -60,12 +61,7 @@ def stranger() -> Model:
 
 
 def new_model(seed: int, name: str) -> Model:
-    torch.manual_seed(seed)
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, channels={4: 8, 8: 8, 16: 8}, num_mapping_layers=2,
-        noise=False, id=name, root_id=name,
-    )  # fmt: skip
-    model = Model.new(config)
+    model = tiny_model(seed, noise=False, id=name, root_id=name)
     with torch.no_grad():
         for parameter_name, parameter in model.generator.named_parameters():
             if "torgb.weight" in parameter_name:

@@ -13,8 +13,10 @@ from stylealign.alignment.standing import MAX_CONTENDERS
 from stylealign.errors import DataError, LineageError
 from stylealign.metrics.features import extract_features
 from stylealign.metrics.lite2 import load_lite2
-from stylealign.models import Model, ModelConfig
+from stylealign.models import Model
 from stylealign.tensors import to_uint8
+from tests.full_device import full_above
+from tests.tiny import tiny_model
 
 
 class CoarsePixels:
@@ -87,16 +89,6 @@ def test_the_same_child_is_measured_the_same_each_time(codes, child):
     assert codes.measure(child, 1.0) == codes.measure(child, 1.0)
 
 
-def full_above(limit: int):
-    """A hook that raises what a full GPU raises where there are more than `limit` images."""
-
-    def check(_module, arguments):
-        if len(arguments[0]) > limit:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    return check
-
-
 class FullPixels(CoarsePixels):
     """The same on a device that holds five images."""
 
@@ -122,12 +114,7 @@ def test_a_device_that_holds_few_images_gives_the_same_figures(codes, parent, ch
 
 
 def test_drawings_in_the_classes_of_the_real_images_are_at_no_distance_from_them():
-    torch.manual_seed(0)
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, c_dim=2, channels={4: 8, 8: 8, 16: 8},
-        num_mapping_layers=2, noise=False, id="parent", root_id="parent",
-    )  # fmt: skip
-    model = Model.new(config)
+    model = tiny_model(c_dim=2, noise=False, id="parent", root_id="parent")
     c = torch.eye(2)[[0] * 36 + [1] * 4]
     z = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

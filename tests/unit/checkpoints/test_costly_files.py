@@ -1,10 +1,7 @@
 """Small files that ask for much: what they share in a few bytes is neither copied nor unrolled."""
 
 import json
-import resource
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import torch
 from stylealign.checkpoints import load_model, save_model
 from stylealign.checkpoints.nvidia import import_nvidia
 from stylealign.errors import CheckpointError
+from tests.unit.checkpoints.limits import grows_less_than, run_limited
 from tests.unit.checkpoints.test_folder import small_model
 from tests.unit.checkpoints.test_hostile_files import (
     DOUBLED,
@@ -173,13 +171,7 @@ def test_costly_pickles_need_little_memory(tmp_path):
     for i, (payload, _) in enumerate(COSTLY.values(), start=1):
         (tmp_path / f"{i:03}.pkl").write_bytes(START + payload + STOP)
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
-
-    done = subprocess.run(
-        [sys.executable, "-c", WEIGHED, str(tmp_path)],
-        capture_output=True, text=True, check=False, preexec_fn=limit,
-    )  # fmt: skip
+    done = run_limited(WEIGHED, str(tmp_path), cpu_sec=60)
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 150 * 1024
@@ -282,8 +274,6 @@ def test_networks_that_share_what_a_file_stores_are_counted_together(tmp_path):
     shared = shared.view(1, 20_000, 1000)
     networks = {name: {"input.input": shared} for name in ("g_ema", "g", "d")}
     torch.save(networks, tmp_path / "model.pt")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    assert "more numbers than it has bytes" in refuse(tmp_path / "model.pt")
-
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60 * 1024
+    with grows_less_than(60):
+        assert "more numbers than it has bytes" in refuse(tmp_path / "model.pt")

@@ -1,10 +1,7 @@
 """Files of every format that were valid once: each is refused by name, in bounded memory."""
 
 import json
-import resource
 import struct
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from stylealign.errors import CheckpointError
 from stylealign.models import Model, ModelConfig
 from stylealign.models.bands import AliasFreeConfig
 from tests.reference import tensorflow_era as era
+from tests.unit.checkpoints.limits import grows_less_than, run_limited
 from tests.unit.checkpoints.test_folder import edit_config
 from tests.unit.checkpoints.test_hostile_files import (
     LEGACY_START,
@@ -112,13 +110,7 @@ def test_the_whole_corpus_runs_nothing_and_needs_little_memory(tmp_path):
     for i, payload in enumerate({**PAYLOADS, **MORE_PAYLOADS}.values()):
         (tmp_path / f"{i:03}.bad").write_bytes(START + payload + STOP)
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (100, 100))
-
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, str(tmp_path)],
-        capture_output=True, text=True, check=False, preexec_fn=limit,
-    )  # fmt: skip
+    done = run_limited(WATCHED, str(tmp_path), cpu_sec=100)
 
     assert done.returncode == 0, done.stderr
 
@@ -229,11 +221,9 @@ def test_one_array_under_many_names_does_not_fill_memory(tmp_path, monkeypatch):
     many = {f"{i}x{i}/Conv/weight": shared for i in range(3000)}
     states[2]["components"]["synthesis"]["variables"] |= many
     path = era.write_snapshot(tmp_path / "model.pkl", states, monkeypatch)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    assert "more numbers than it has bytes" in refuse(path)
-
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+    with grows_less_than(200):
+        assert "more numbers than it has bytes" in refuse(path)
 
 
 @pytest.mark.parametrize("position", range(0, 1000, 90))

@@ -11,16 +11,13 @@ import torch
 from stylealign.checkpoints import compute_model_id, load_model, save_model
 from stylealign.errors import CheckpointError, ParamsError
 from stylealign.models import Model, ModelConfig
+from tests.tiny import tiny_model
 
 CHANNELS = {4: 8, 8: 8, 16: 4}
 
 
 def small_model(seed: int = 0, **fields) -> Model:
-    torch.manual_seed(seed)
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2, channels=CHANNELS, **fields
-    )
-    return Model.new(config)
+    return tiny_model(seed, channels=CHANNELS, **fields)
 
 
 @pytest.fixture

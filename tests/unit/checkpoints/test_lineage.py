@@ -15,16 +15,14 @@ from stylealign.checkpoints import (
 from stylealign.checkpoints.lineage import RELATED_DISTANCE, find_relation
 from stylealign.errors import LineageError
 from stylealign.models import Latents, Model, ModelConfig
+from tests.tiny import tiny_model
 
 
 def small_model(seed: int, width: int = 8, parent: ModelConfig | None = None) -> Model:
-    torch.manual_seed(seed)
-    channels = {4: width, 8: width, 16: width}
-    config = ModelConfig(resolution=16, z_dim=8, w_dim=8, num_mapping_layers=2, channels=channels)
+    lineage = {}
     if parent is not None:
         lineage = {"parent_id": parent.id, "root_id": parent.root_id, "lineage": "trained"}
-        config = config.model_copy(update=lineage)
-    return Model.new(config)
+    return tiny_model(seed, channels={4: width, 8: width, 16: width}, **lineage)
 
 
 def fine_tuned(seed: int, num_steps: int) -> Model:

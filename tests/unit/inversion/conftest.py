@@ -3,27 +3,18 @@
 import pytest
 import torch
 
-from stylealign.models import Model, ModelConfig
+from stylealign.models import Model
+from tests.tiny import tiny_model
 
 
 @pytest.fixture(scope="session")
 def parent() -> Model:
-    torch.manual_seed(0)
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, channels={4: 8, 8: 8, 16: 8},
-        num_mapping_layers=2, noise=False, id="parent", root_id="parent",
-    )  # fmt: skip
-    return _spread(Model.new(config))
+    return _spread(tiny_model(noise=False, id="parent", root_id="parent"))
 
 
 @pytest.fixture(scope="session")
 def noisy_parent() -> Model:
-    torch.manual_seed(0)
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, channels={4: 8, 8: 8, 16: 8},
-        num_mapping_layers=2, id="noisy", root_id="noisy",
-    )  # fmt: skip
-    model = _spread(Model.new(config))
+    model = _spread(tiny_model(id="noisy", root_id="noisy"))
     with torch.no_grad():
         for name, parameter in model.generator.named_parameters():
             if name.endswith("noise_strength"):

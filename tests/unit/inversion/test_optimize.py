@@ -12,8 +12,10 @@ from stylealign.errors import DataError, DivergenceError, LineageError, ParamsEr
 from stylealign.inversion import invert
 from stylealign.inversion.descent import rate_at
 from stylealign.inversion.noise import draw_noise_maps
-from stylealign.models import SPACES, Latents, Model, ModelConfig
+from stylealign.models import SPACES, Latents
 from stylealign.tensors import to_uint8
+from tests.full_device import full_above
+from tests.tiny import tiny_model
 
 
 def draw(model, latents, noise_maps=None):
@@ -56,16 +58,6 @@ def test_an_image_gets_the_same_code_in_any_company(parent, samples, space):
     torch.testing.assert_close(
         in_small_batches.latents.codes, together.latents.codes, atol=2e-3, rtol=0
     )
-
-
-def full_above(limit):
-    """A hook that raises what a full GPU raises where there are more than `limit` images."""
-
-    def check(_module, arguments):
-        if len(arguments[0]) > limit:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    return check
 
 
 def test_a_device_that_holds_few_images_finds_the_same_codes(parent, samples):
@@ -186,12 +178,7 @@ def test_optimized_noise_improves_the_drawing_and_stays_white(noisy_parent, samp
 
 @pytest.mark.parametrize("space", ["z_plus", "w_plus"])
 def test_a_conditional_model_inverts_each_image_with_its_own_class(samples, space):
-    torch.manual_seed(1)
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, c_dim=2, channels={4: 8, 8: 8, 16: 8},
-        num_mapping_layers=2, noise=False,
-    )  # fmt: skip
-    model = Model.new(config)
+    model = tiny_model(1, c_dim=2, noise=False)
     c = torch.eye(2)[[0, 1, 0, 1, 0, 1]]
     with torch.no_grad():  # one class spreads much further than the other
         model.generator.get_parameter("mapping.network.embed.weight")[:, 1] *= 20
@@ -270,10 +257,7 @@ def test_what_does_not_fit_the_model_is_refused_at_the_door(parent, change, erro
 
 
 def test_a_generator_that_draws_nan_is_reported(samples):
-    torch.manual_seed(0)
-    channels = {4: 8, 8: 8, 16: 8}
-    config = ModelConfig(resolution=16, z_dim=8, w_dim=8, channels=channels, num_mapping_layers=1)
-    broken = Model.new(config)
+    broken = tiny_model(num_mapping_layers=1)
     with torch.no_grad():
         broken.generator.get_parameter("synthesis.blocks.b16.torgb.bias").fill_(torch.nan)
 

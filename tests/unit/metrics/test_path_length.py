@@ -15,7 +15,7 @@ from stylealign.metrics.path_length import (
     trimmed_mean,
 )
 from stylealign.metrics.perceptual import Lite2Blocks
-from stylealign.models import Model, ModelConfig
+from tests.tiny import tiny_model
 
 
 class Pixels:
@@ -39,12 +39,7 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def small_generator(*, c_dim: int = 0, dtype: torch.dtype = torch.float64):
-    torch.manual_seed(0)
-    widths = {4: 8, 8: 8, 16: 8}
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, c_dim=c_dim, num_mapping_layers=2, channels=widths
-    )
-    return Model.new(config).generator.to(dtype)
+    return tiny_model(c_dim=c_dim).generator.to(dtype)
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.95])

@@ -3,19 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from stylealign.checkpoints import load_model, save_model
 from stylealign.models import Model, ModelConfig, Space
-
-
-def small_model(**changes) -> Model:
-    torch.manual_seed(0)
-    fields: dict[str, Any] = {"channels": {4: 8, 8: 8, 16: 8}, "num_mapping_layers": 2} | changes
-    return Model.new(ModelConfig(resolution=16, z_dim=8, w_dim=8, **fields))
+from tests.tiny import tiny_model
 
 
 @pytest.fixture
@@ -24,9 +18,9 @@ def z(rng):
 
 
 def test_new_weights_follow_from_the_seed_and_differ_from_model_to_model():
-    first = torch.nn.utils.parameters_to_vector(small_model().generator.parameters())
-    again = torch.nn.utils.parameters_to_vector(small_model().generator.parameters())
-    config = small_model().config
+    first = torch.nn.utils.parameters_to_vector(tiny_model().generator.parameters())
+    again = torch.nn.utils.parameters_to_vector(tiny_model().generator.parameters())
+    config = tiny_model().config
     other = torch.nn.utils.parameters_to_vector(Model.new(config).generator.parameters())
 
     assert torch.equal(first, again)
@@ -51,7 +45,7 @@ def test_the_codes_of_a_seed_are_like_all_others_to_the_model_of_that_seed():
 
 
 def test_psi_0_makes_all_images_equal(z):
-    generator = small_model().generator
+    generator = tiny_model().generator
 
     images = generator(z, truncation_psi=0.0)
 
@@ -59,7 +53,7 @@ def test_psi_0_makes_all_images_equal(z):
 
 
 def test_a_cutoff_leaves_later_layers_alone(z):
-    mapping = small_model().generator.mapping
+    mapping = tiny_model().generator.mapping
 
     w_plus, cut = mapping(z), mapping(z, truncation_psi=0.5, truncation_cutoff=2)
 
@@ -68,7 +62,7 @@ def test_a_cutoff_leaves_later_layers_alone(z):
 
 
 def test_const_noise_repeats_and_random_noise_does_not(z):
-    generator = small_model().generator
+    generator = tiny_model().generator
     with torch.no_grad():
         generator.get_parameter("synthesis.blocks.b16.conv1.noise_strength").fill_(1.0)
     w_plus = generator.mapping(z)
@@ -82,7 +76,7 @@ def test_const_noise_repeats_and_random_noise_does_not(z):
 
 
 def test_every_space_leads_to_the_same_image(z):
-    generator = small_model().generator
+    generator = tiny_model().generator
     w_plus = generator.mapping(z)
     z_plus = z[:, None].repeat(1, generator.mapping.num_ws, 1)
     w = w_plus[:, 0]
@@ -95,7 +89,7 @@ def test_every_space_leads_to_the_same_image(z):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_codes_of_another_type_are_drawn_and_truncated_as_what_they_are(dtype, z):
-    generator = small_model().generator
+    generator = tiny_model().generator
     w_plus = generator.mapping(z).to(dtype)
 
     image = generator.synthesis(w_plus)
@@ -107,7 +101,7 @@ def test_codes_of_another_type_are_drawn_and_truncated_as_what_they_are(dtype, z
 
 
 def test_drawing_styles_is_drawing_their_codes(z):
-    generator = small_model().generator
+    generator = tiny_model().generator
     w_plus = generator.mapping(z)
 
     drawn = generator.synthesis.draw(generator.styles(w_plus))
@@ -116,7 +110,7 @@ def test_drawing_styles_is_drawing_their_codes(z):
 
 
 def test_the_class_changes_image_and_logit(z):
-    model = small_model(c_dim=3)
+    model = tiny_model(c_dim=3)
     discriminator = model.discriminator
     assert discriminator is not None
     classes = torch.eye(3)[[0, 0, 1, 2]]
@@ -131,7 +125,7 @@ def test_the_class_changes_image_and_logit(z):
 
 @pytest.mark.parametrize(("architecture", "num_drawing"), [("skip", 3), ("resnet", 1), ("orig", 1)])
 def test_every_generator_reads_each_code_and_comes_back(architecture, num_drawing, z, tmp_path):
-    model = small_model(generator_architecture=architecture)
+    model = tiny_model(generator_architecture=architecture)
     save_model(model, tmp_path / "model")
     w_plus = model.generator.mapping(z[:1]).detach().requires_grad_()
 
@@ -147,7 +141,7 @@ def test_every_generator_reads_each_code_and_comes_back(architecture, num_drawin
 
 @pytest.mark.parametrize("architecture", ["resnet", "skip", "orig"])
 def test_every_discriminator_gives_one_logit_per_image(architecture, rng):
-    discriminator = small_model(discriminator_architecture=architecture).discriminator
+    discriminator = tiny_model(discriminator_architecture=architecture).discriminator
     assert discriminator is not None
 
     logits = discriminator(torch.randn(4, 3, 16, 16, generator=rng))
@@ -156,7 +150,7 @@ def test_every_discriminator_gives_one_logit_per_image(architecture, rng):
 
 
 def test_clamping_bounds_every_activation(z):
-    generator = small_model(conv_clamp=0.01).generator
+    generator = tiny_model(conv_clamp=0.01).generator
     taps: dict[str, torch.Tensor] = {}
 
     generator.synthesis(generator.mapping(z), taps=taps)
@@ -170,13 +164,13 @@ def test_clamping_bounds_every_activation(z):
         (lambda model, z: model.generator.mapping(z[:, :5]), "expected z"),
         (lambda model, _: model.generator.synthesis(torch.zeros(1, 3, 8)), "expected w_plus"),
         (lambda model, _: model.discriminator(torch.zeros(4, 3, 8, 8)), "expected images"),
-        (lambda _, z: small_model(c_dim=2).generator(z), "conditional"),
+        (lambda _, z: tiny_model(c_dim=2).generator(z), "conditional"),
         (lambda model, _: model.discriminator(torch.zeros(0, 3, 16, 16)), "batch of 0 is not"),
     ],
 )
 def test_wrong_shapes_are_refused_in_words(call, words, z):
     with pytest.raises(ValueError, match=words):
-        call(small_model(), z)
+        call(tiny_model(), z)
 
 
 EXPORT = """

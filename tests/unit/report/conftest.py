@@ -23,10 +23,11 @@ from stylealign.data.sources import ProceduralSource
 from stylealign.data.tables import image_table
 from stylealign.images import encode_png
 from stylealign.inversion import Inversion, invert
-from stylealign.models import Model, ModelConfig
+from stylealign.models import Model
 from stylealign.report import ChildSources, Gate, Sources
 from stylealign.tensors import to_float, to_uint8
 from stylealign.translation import translate
+from tests.tiny import tiny_model
 
 DOMAINS: dict[str, tuple[Domain, int]] = {
     "people": ("people", 1),
@@ -51,12 +52,8 @@ def open_sources() -> Callable[..., Sources]:
 def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose every stage has run, at 16 pixels."""
     folder = tmp_path_factory.mktemp("project")
-    torch.manual_seed(0)
-    config = ModelConfig(
-        resolution=16, z_dim=8, w_dim=8, channels={4: 8, 8: 8, 16: 8}, num_mapping_layers=2,
-        noise=False, domain="people",
-    )  # fmt: skip
-    build_project(folder, Model.new(config), nudge, num_images=24, num_steps=4)
+    parent = tiny_model(noise=False, domain="people")
+    build_project(folder, parent, nudge, num_images=24, num_steps=4)
     return folder
 
 

@@ -1,0 +1,29 @@
+"""Models so small that a test may train, invert or compare them."""
+
+import copy
+from typing import Any
+
+import torch
+
+from stylealign.models import Model, ModelConfig
+
+WIDTHS = {4: 8, 8: 8, 16: 8}
+
+
+def tiny_model(seed: int = 0, **changes) -> Model:
+    """An untrained model of 16 pixels, whose codes have 8 numbers; equal seeds, equal weights."""
+    fields: dict[str, Any] = {
+        "resolution": 16, "z_dim": 8, "w_dim": 8, "num_mapping_layers": 2, "channels": WIDTHS,
+    } | changes  # fmt: skip
+    torch.manual_seed(seed)
+    return Model.new(ModelConfig(**fields))
+
+
+def moved_child(parent: Model) -> Model:
+    """A child whose weights all lie a little beside its parent's; global randomness decides how."""
+    config = parent.config.model_copy(update={"id": "child", "parent_id": parent.config.id})
+    generator = copy.deepcopy(parent.generator)
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return Model(generator, config)
