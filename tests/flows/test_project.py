@@ -74,7 +74,7 @@ def test_commands_for_any_folder_follow_the_device_of_the_project(params, tmp_pa
     asked: list[str] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "tasks.folders.predict_folder", lambda *_, device: asked.append(device) or (1, 0)
+        "tasks.prediction.predict_folder", lambda *_, device: asked.append(device) or (1, 0)
     )
     command = ["predict", "images", "--model", "reader", "--out", "labels.parquet"]
 
