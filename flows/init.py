@@ -198,7 +198,8 @@ def require_success(command: list[str], folder: Path) -> None:
 
 def next_steps(folder: Path, plan: ProjectPlan) -> str:
     """What was made, what was guessed, and what to do now."""
-    lines = [f"Made {folder}."]
+    is_here = folder.resolve() == Path.cwd()
+    lines = ["Made a project in this folder." if is_here else f"Made {folder}."]
     if not plain_name(folder.resolve().name):
         name = load_params(folder / "params.yaml").project.name
         lines += [f"No letter of a to z is in its name: `project.name` in params.yaml is {name!r}."]
@@ -219,5 +220,5 @@ def next_steps(folder: Path, plan: ProjectPlan) -> str:
         if plan.own.children
         else "put your images under data/raw/NAME, `dvc add data/raw/NAME`, edit params.yaml"
     )
-    enter = f"cd {shlex.quote(str(folder))}"
-    return "\n".join([*lines, "Next:", f"  {enter}", f"  {edit}", "  dvc repro"])
+    enter = [] if is_here else [f"  cd {shlex.quote(str(folder))}"]
+    return "\n".join([*lines, "Next:", *enter, f"  {edit}", "  dvc repro"])

@@ -229,6 +229,10 @@ def test_the_next_steps_can_be_pasted():
     assert "\n  cd 'my faces [1]'\n" in next_steps(Path("my faces [1]"), ProjectPlan())
 
 
+def test_who_makes_a_project_in_this_folder_is_there_already():
+    assert "cd " not in next_steps(Path(), ProjectPlan())
+
+
 def test_another_resolution_than_the_parents_is_refused_before_anything_is_made(raw, tmp_path):
     tiny_parent(tmp_path / "model")
     plan = ProjectPlan(own_data(raw), parent=str(tmp_path / "model"), resolution=64)
