@@ -1,6 +1,6 @@
 """params.yaml -> Params, with every mistake named by its key."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -34,13 +34,32 @@ def check_params(tree: dict[str, Any], name: str = "params.yaml") -> Params:
     Raises: ParamsError as `load_params`.
     """
     try:
-        return Params.model_validate(tree)
+        params = Params.model_validate(tree)
     except ValidationError as error:
         found = error.errors(include_url=False)
         # a mistyped key is also a missing one: its own name tells more
         first = min(found, key=lambda one: one["type"] != "extra_forbidden")
         choices = [one for one in found if _place(one) == _place(first) and one is not first]
         raise ParamsError(f"{name}: {_explain(first, choices)}") from None
+    for key, value in _truths_taken_for_numbers(tree, params):
+        raise ParamsError(f"{name}: {key}: input should be a number, got {value!r}")
+    return params
+
+
+def _truths_taken_for_numbers(
+    given: object, taken: object, key: str = ""
+) -> Iterator[tuple[str, bool]]:
+    """Each place where true or false was given and taken for 1 or 0, as Python does."""
+    if isinstance(given, bool) and not isinstance(taken, bool):
+        yield key, given
+    elif isinstance(given, dict):
+        fields = dict(cast(Any, taken))
+        for name, value in cast(dict[Any, Any], given).items():
+            place = f"{key}.{name}".lstrip(".")
+            yield from _truths_taken_for_numbers(value, fields.get(name), place)
+    elif isinstance(given, list):
+        for number, (value, item) in enumerate(zip(given, cast(Any, taken), strict=True)):
+            yield from _truths_taken_for_numbers(value, item, f"{key}.{number}")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -71,6 +71,16 @@ def require_parent(recipe: Recipe, own: nn.Module, parent: nn.Module | None) -> 
             raise CheckpointError(message)
 
 
+def require_layout(recipe: Recipe, resolution: int) -> None:
+    """Check that layouts are compared at a resolution that the images have.
+
+    Raises: ParamsError that names both.
+    """
+    if recipe.layout_weight and recipe.layout_resolution > resolution:
+        message = f"layout_resolution is {recipe.layout_resolution}, the model's is {resolution}"
+        raise ParamsError(f"{message}: set it to {resolution} or less, 8 is usual")
+
+
 def require_whole_groups(part_size: int, group: int) -> None:
     """Check that a part holds the images that are compared with one another.
 

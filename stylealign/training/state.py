@@ -23,6 +23,7 @@ from stylealign.training.kinship import style_variances
 from stylealign.training.requirements import (
     PARENT_TERMS,
     require_classes,
+    require_layout,
     require_parent,
     require_stylegan2,
     require_whole_groups,
@@ -91,7 +92,8 @@ class Training:
 
     Raises: CheckpointError if the model has no discriminator, or the parent another architecture;
         ParamsError if it is no StyleGAN2, if the batch does not fit the groups that are compared,
-        if classes do not fit the model, or terms ask for a parent and there is none.
+        if layouts are compared at more pixels than there are, if classes do not fit the model, or
+        terms ask for a parent and there is none.
     """
 
     model: Model
@@ -138,6 +140,7 @@ class Training:
         self.pl_mean = self.pl_mean.to(model.generator.w_avg.device)
         self.G, self.D, self.G_ema = model.raw_generator, model.discriminator, model.generator
         require_parent(recipe, self.G_ema, self.parent)
+        require_layout(recipe, model.config.resolution)
         self.parent = apart(self.parent, (self.G, self.G_ema))
         self.rng = torch.Generator(device="cpu").manual_seed(recipe.seed)
         freeze_generator(self.G, self.G_ema, recipe.freeze)

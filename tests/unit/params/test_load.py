@@ -92,6 +92,31 @@ def test_a_value_that_cannot_be_used_is_named_with_what_was_expected(
         load_params(path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("project.num_threads", "true"),
+        ("invert.max_images", "true"),
+        ("invert.min_psnr", "false"),
+        ("train_child.cats.recipe.g_lr", "true"),
+        ("evaluate.seeds.1", "[0, true]"),
+        ("prepare.cats.procedural.prevalence.glasses.round", "{glasses: {round: true}}"),
+    ],
+)
+def test_true_and_false_are_no_numbers(key, value):
+    section = key.removesuffix(".1").removesuffix(".glasses.round")
+
+    with pytest.raises(ParamsError, match=rf"{key}: input should be a number, got (True|False)"):
+        load_params(DEMO, [f"{section}={value}"])
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers():
+    params = load_params(DEMO, ["train_child.cats.recipe.g_lr=1e-4", 'invert.num_steps="5"'])
+
+    assert params.train_child["cats"].recipe.g_lr == 1e-4
+    assert params.invert.num_steps == 5
+
+
 def test_a_mistyped_key_is_named_before_the_one_it_leaves_missing(tmp_path):
     tree = yaml.safe_load(DEMO.read_text())
     tree["invert"]["num_stpes"] = tree["invert"].pop("num_steps")

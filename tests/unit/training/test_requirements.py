@@ -102,6 +102,15 @@ def test_terms_that_need_a_parent_are_refused_without_one():
         Training(new_model(), None, recipe(layout_weight=1.0, style_weight=1.0))
 
 
+def test_layouts_of_more_pixels_than_the_model_draws_are_refused():
+    model = new_model()
+    huge = recipe(layout_weight=1.0, layout_resolution=1_000_000)
+    Training(model, model.generator, recipe(layout_weight=1.0, layout_resolution=8))
+
+    with pytest.raises(ParamsError, match=r"is 1000000, the model's is 8: set it to 8 or less"):
+        Training(model, model.generator, huge)
+
+
 def test_classes_that_the_recipe_names_and_nobody_gives_are_missed():
     with pytest.raises(ParamsError, match=r"classes=find_classes\(dataset, 'glasses'\)"):
         Training(new_model(), None, recipe(classes="glasses"))
