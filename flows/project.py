@@ -51,7 +51,17 @@ def enter_project(folder: Path | None = None) -> Path:
     os.environ["PREFECT_PROFILES_PATH"] = str(state / "prefect" / "profiles.toml")
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{state / 'mlflow.db'}"
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    _reach_loopback()
     return root
+
+
+def _reach_loopback() -> None:
+    """Keep a proxy of the network out of the way to our own server."""
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    hosts = [host.strip() for host in given.split(",") if host.strip()]
+    if not {"*", "127.0.0.1"} & set(hosts):
+        given = ",".join([*hosts, "127.0.0.1"])
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = given
 
 
 @contextmanager

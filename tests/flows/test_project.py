@@ -13,10 +13,12 @@ from stylealign.errors import DataError, ParamsError, StyleAlignError
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch):
+def _own_environment(monkeypatch, tmp_path_factory):
     """Whatever a test sets is put back."""
     for name in ("PREFECT_HOME", "PREFECT_PROFILES_PATH", "MLFLOW_TRACKING_URI", "PATH"):
-        monkeypatch.setenv(name, "before")
+        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / f"before-{name}"))
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
 
 
 def test_all_state_lies_inside_the_project(tmp_path, monkeypatch):
@@ -27,6 +29,22 @@ def test_all_state_lies_inside_the_project(tmp_path, monkeypatch):
     inside = str(root / ".stylealign")
     assert os.environ["PREFECT_HOME"].startswith(inside)
     assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{inside}/mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("", "127.0.0.1"), ("corp.example", "corp.example,127.0.0.1"), ("*", "*")]
+)
+def test_a_proxy_of_the_network_is_not_asked_for_our_own_server(given, kept, tmp_path, monkeypatch):
+    import os
+    from urllib.request import proxy_bypass
+
+    monkeypatch.setenv("NO_PROXY", given)
+
+    enter_project(tmp_path)
+    enter_project(tmp_path)
+
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == kept
+    assert proxy_bypass("127.0.0.1")
 
 
 def test_a_folder_that_cannot_be_written_is_named():
