@@ -39,7 +39,7 @@ class RemotePath:
         """
         try:
             return bool(self.files.exists(self.url))
-        except store_failures() as error:
+        except (*store_failures(), ValueError) as error:
             raise StoreError(self, error) from error
 
     def open(self) -> io.IOBase:
@@ -49,7 +49,7 @@ class RemotePath:
         """
         try:
             return cast(io.IOBase, self.files.open(self.url, "rb"))
-        except store_failures() as error:
+        except (*store_failures(), ValueError) as error:
             raise StoreError(self, error) from error
 
     def read_bytes(self) -> bytes:
@@ -59,7 +59,7 @@ class RemotePath:
         """
         try:
             return cast(bytes, self.files.cat_file(self.url))
-        except store_failures() as error:
+        except (*store_failures(), ValueError) as error:
             raise StoreError(self, error) from error
 
 
@@ -105,6 +105,8 @@ def advise(error: Exception) -> str:
         )
     if "Connect" in name or "Endpoint" in name or isinstance(error, TimeoutError):
         return "; check the network, and AWS_ENDPOINT_URL for a store that is not Amazon's"
+    if isinstance(error, ValueError) and "endpoint" in str(error):
+        return "; AWS_ENDPOINT_URL starts with http:// or https://"
     if isinstance(error, FileNotFoundError):
         return "; check bucket and folder"
     return ""

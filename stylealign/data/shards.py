@@ -185,7 +185,10 @@ def _reading(path: Place) -> Generator[None]:
     except (*store_failures(), pa.ArrowException) as error:
         is_damaged = type(error) is OSError or isinstance(error, pa.ArrowException)
         if isinstance(path, Path) or is_damaged:
-            message = f"shard {str(path)!r} is damaged or missing: {error}; remove it and run again"
+            message = f"shard {str(path)!r} is damaged or missing: {error}; remove it and run the "
+            message += "stage that makes it anew, `stylealign run prepare NAME` for prepared images"
+            if not isinstance(path, Path):
+                message += ", and copy it to the store again"
         else:
             told = error if isinstance(error, StoreError) else StoreError(path, error)
             message = f"shard cannot be read: {told}; run again once the store answers"

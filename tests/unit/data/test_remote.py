@@ -76,6 +76,18 @@ def test_a_store_that_does_not_answer_is_named_with_what_to_check(
 
 @warnings
 @pytest.mark.slow
+def test_an_endpoint_without_protocol_is_named_with_how_it_starts(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:9")
+    fsspec.filesystem("s3").clear_instance_cache()
+
+    with pytest.raises(DataError, match=r"Invalid endpoint.*AWS_ENDPOINT_URL starts with http://"):
+        open_dataset(f"{store}/cats")
+
+
+@warnings
+@pytest.mark.slow
 def test_missing_credentials_are_asked_for(
     store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

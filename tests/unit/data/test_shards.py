@@ -218,7 +218,8 @@ def test_a_flipped_byte_is_a_data_error_that_names_the_file(tmp_path: Path) -> N
     data[60] ^= 1
     path.write_bytes(bytes(data))
 
-    with pytest.raises(DataError, match=r"train-00001-of-00003\.parquet' is damaged"):
+    named = r"train-00001-of-00003\.parquet' is damaged.*`stylealign run prepare NAME`"
+    with pytest.raises(DataError, match=named):
         read_shard(path)
 
 
