@@ -52,13 +52,13 @@ def _truths_taken_for_numbers(
     """Each place where true or false was given and taken for 1 or 0, as Python does."""
     if isinstance(given, bool) and not isinstance(taken, bool):
         yield key, given
-    elif isinstance(given, dict):
-        fields = dict(cast(Any, taken))
+    elif isinstance(given, dict) and isinstance(taken, (dict, BaseModel)):
+        fields: dict[Any, Any] = dict(taken)
         for name, value in cast(dict[Any, Any], given).items():
             place = f"{key}.{name}".lstrip(".")
             yield from _truths_taken_for_numbers(value, fields.get(name), place)
-    elif isinstance(given, list):
-        for number, (value, item) in enumerate(zip(given, cast(Any, taken), strict=True)):
+    elif isinstance(given, list) and isinstance(taken, (list, tuple)):
+        for number, (value, item) in enumerate(zip(given, taken, strict=True)):
             yield from _truths_taken_for_numbers(value, item, f"{key}.{number}")
 
 

@@ -33,6 +33,17 @@ class ShardsParams(Section):
     content_hash: str = Field(pattern="^[0-9a-f]{64}$")
     """That of its manifest, so that other images are not taken for these."""
 
+    @field_validator("url")
+    @classmethod
+    def _no_secret(cls, url: str) -> str:
+        if "@" in url.split("://", 1)[-1].split("/", 1)[0]:
+            raise ValueError(
+                "credentials do not belong in an address, which goes into logs and records: leave "
+                "out what stands before the @ (it is not shown here), and give it to the store by "
+                "its own means, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        return url
+
 
 class CoverageParams(Section):
     """How a parent in training is held against its data: by what a reader sees in both."""

@@ -92,6 +92,17 @@ def test_a_value_that_cannot_be_used_is_named_with_what_was_expected(
         load_params(path)
 
 
+def test_a_secret_in_an_address_is_refused_and_not_shown(tmp_path):
+    shards = {"url": "s3://KEY:SECRET@bucket/cats", "content_hash": "0" * 64}
+    path = changed(tmp_path, "train_child", "cats", "shards", value=shards)
+
+    with pytest.raises(ParamsError, match="credentials do not belong") as refused:
+        load_params(path)
+
+    assert "KEY:" not in str(refused.value)
+    assert "SECRET@" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
