@@ -1,7 +1,7 @@
-"""Models so small that a test may train, invert or compare them."""
+"""Models so small that a test may train, invert or compare them, and images to train on."""
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,3 +27,29 @@ def moved_child(parent: Model) -> Model:
         for parameter in generator.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return Model(generator, config)
+
+
+class Batch(NamedTuple):
+    """Real images as training takes them, without labels."""
+
+    images: torch.Tensor
+
+
+class NoiseBatches:
+    """Real images that are noise, in an order that follows from the position."""
+
+    def __init__(self, scale: float = 1.0, shape: tuple[int, int, int] = (3, 8, 8)) -> None:
+        self.position, self.scale, self.shape = 0, scale, shape
+
+    def __next__(self) -> Batch:
+        rng = torch.Generator().manual_seed(self.position)
+        self.position += 1
+        return Batch(torch.randn(4, *self.shape, generator=rng) * self.scale)
+
+    def state_dict(self) -> dict[str, int]:
+        """The position alone."""
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a position."""
+        self.position = state["position"]

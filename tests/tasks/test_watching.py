@@ -14,6 +14,7 @@ from stylealign.recipe import Recipe
 from stylealign.training import Tick, Training, train
 from tasks.records import LiveRecord, Record
 from tasks.watching import Watch
+from tests.tiny import NoiseBatches
 
 CONFIG = ModelConfig(
     resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8}, noise=False
@@ -40,29 +41,6 @@ class Steps(Record):
         """Not kept."""
 
 
-class _Batch:
-    def __init__(self, images: torch.Tensor):
-        self.images = images
-
-
-class _Noise:
-    """Real images that are noise, in an order that follows from the position."""
-
-    def __init__(self):
-        self.position = 0
-
-    def __next__(self):
-        rng = torch.Generator().manual_seed(self.position)
-        self.position += 1
-        return _Batch(torch.randn(4, 3, 8, 8, generator=rng))
-
-    def state_dict(self):
-        return {"position": self.position}
-
-    def load_state_dict(self, state):
-        self.position = state["position"]
-
-
 def new_training(*, breaks_at: int | None = None) -> Training:
     """A training, of which one weight breaks at a moment, before the first return."""
     torch.manual_seed(0)
@@ -80,7 +58,7 @@ def new_training(*, breaks_at: int | None = None) -> Training:
 def follow(training: Training, snapshot: Path, num_ticks: int = 99) -> list[str]:
     """Watch some ticks of a run; returns the names of the pictures that lie there then."""
     watch = Watch(training, snapshot, LiveRecord(Steps("a run"), print))
-    for number, tick in enumerate(train(training, _Noise(), snapshot=snapshot), start=1):
+    for number, tick in enumerate(train(training, NoiseBatches(), snapshot=snapshot), start=1):
         watch.follow(tick, print)
         if number == num_ticks:
             break

@@ -18,6 +18,7 @@ from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.loop import Tick
 from stylealign.training.snapshot import SnapshotFiles, load_state
+from tests.tiny import NoiseBatches
 
 CONFIG = ModelConfig(
     resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8}, noise=False
@@ -27,29 +28,6 @@ RULE = Rule(tolerance=0.1, margin=0.02)
 
 EXPLOSIVE = {"g_lr": 1e8, "d_lr": 1e8, "rollback_lr_factor": 1e-11}
 """Rates that no run survives; those after one return are the usual ones."""
-
-
-class _Batch:
-    def __init__(self, images):
-        self.images = images
-
-
-class _Noise:
-    """Real images that are noise, in an order that follows from the position."""
-
-    def __init__(self):
-        self.position = 0
-
-    def __next__(self):
-        rng = torch.Generator().manual_seed(self.position)
-        self.position += 1
-        return _Batch(torch.randn(4, 3, 8, 8, generator=rng))
-
-    def state_dict(self):
-        return {"position": self.position}
-
-    def load_state_dict(self, state):
-        self.position = state["position"]
 
 
 def new_training(**changes) -> Training:
@@ -64,27 +42,29 @@ def new_training(**changes) -> Training:
 
 
 def finish(training: Training, snapshot: Path | None = None) -> list[Tick]:
-    return list(train(training, _Noise(), snapshot=snapshot))
+    return list(train(training, NoiseBatches(), snapshot=snapshot))
 
 
 def stop_at(training: Training, snapshot: Path, num_ticks: int) -> None:
     """Run until a stop that is wanted from the given tick on."""
     count = itertools.count(1)
     ticks = train(
-        training, _Noise(), snapshot=snapshot, should_stop=lambda: next(count) >= num_ticks
+        training, NoiseBatches(), snapshot=snapshot, should_stop=lambda: next(count) >= num_ticks
     )
     assert len(list(ticks)) == num_ticks
 
 
 def kill_at(training: Training, snapshot: Path, num_ticks: int) -> None:
     """Run for some ticks and never go on."""
-    assert len(list(itertools.islice(train(training, _Noise(), snapshot=snapshot), num_ticks)))
+    assert len(
+        list(itertools.islice(train(training, NoiseBatches(), snapshot=snapshot), num_ticks))
+    )
 
 
 def assert_equal(one: Training, other: Training) -> None:
     assert one.history == other.history
     assert one.rollbacks == other.rollbacks
-    states = [training.state(_Noise())[0] for training in (one, other)]
+    states = [training.state(NoiseBatches())[0] for training in (one, other)]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
@@ -135,7 +115,7 @@ def test_what_was_measured_at_snapshots_goes_back_and_on_with_the_run(tmp_path):
         def note() -> None:
             training.measurements = [*training.measurements, {"kimg": training.kimg}]
 
-        ticks = train(training, _Noise(), snapshot=tmp_path / "run.st", on_snapshot=note)
+        ticks = train(training, NoiseBatches(), snapshot=tmp_path / "run.st", on_snapshot=note)
         assert len(list(itertools.islice(ticks, num_ticks))) == num_ticks
         return training.measurements
 
@@ -152,8 +132,8 @@ def test_a_run_that_went_back_is_the_run_at_lower_rates():
     training = new_training(**EXPLOSIVE)
     finish(training)
 
-    expected = usual.state(_Noise())[0]
-    for name, value in training.state(_Noise())[0].items():
+    expected = usual.state(NoiseBatches())[0]
+    for name, value in training.state(NoiseBatches())[0].items():
         assert torch.allclose(value.float(), expected[name].float(), atol=1e-6), name
 
 
@@ -209,7 +189,7 @@ def test_the_newest_snapshots_and_those_that_may_be_chosen_are_kept(tmp_path):
     def contend() -> None:
         training.contenders = [0.016]
 
-    list(train(training, _Noise(), snapshot=tmp_path / "run.st", on_snapshot=contend))
+    list(train(training, NoiseBatches(), snapshot=tmp_path / "run.st", on_snapshot=contend))
 
     names = [path.name for path in SnapshotFiles(tmp_path / "run.st").all()]
     assert names == [f"run@000000.{kimg}.st" for kimg in ("016", "048", "064")]
@@ -236,7 +216,7 @@ def test_from_each_kept_snapshot_a_run_can_go_on(num_snapshots, tmp_path):
         return training, measure
 
     training, measure = new()
-    ticks = train(training, _Noise(), snapshot=base, on_snapshot=measure)
+    ticks = train(training, NoiseBatches(), snapshot=base, on_snapshot=measure)
     while next(ticks).kimg < 0.016 * num_snapshots:
         pass
     newest = SnapshotFiles(base).all()[-1]
@@ -245,7 +225,7 @@ def test_from_each_kept_snapshot_a_run_can_go_on(num_snapshots, tmp_path):
     newest.write_bytes(broken)
 
     training, measure = new()
-    tick = next(train(training, _Noise(), snapshot=base, on_snapshot=measure))
+    tick = next(train(training, NoiseBatches(), snapshot=base, on_snapshot=measure))
 
     assert tick.kimg == pytest.approx(0.016 * (num_snapshots - 1) + 0.008)
     assert "is not a whole training snapshot" in tick.notes[0]
@@ -271,13 +251,13 @@ def test_a_stop_before_a_damaged_newer_snapshot_is_kept_and_gone_on_from(keep, t
     def contend() -> None:
         training.contenders = [0.016]
 
-    ticks = train(training, _Noise(), snapshot=base, on_snapshot=contend)
+    ticks = train(training, NoiseBatches(), snapshot=base, on_snapshot=contend)
     assert next(tick for tick in ticks if tick.kimg == 0.032)
     (newest,) = (path for path in SnapshotFiles(base).all() if "032" in path.name)
     newest.write_bytes(newest.read_bytes()[:-1])
     stop_at(new_training(keep_snapshots=keep), base, 1)
 
-    resumed = next(train(new_training(keep_snapshots=keep), _Noise(), snapshot=base))
+    resumed = next(train(new_training(keep_snapshots=keep), NoiseBatches(), snapshot=base))
 
     names = [path.name for path in SnapshotFiles(base).all()]
     assert "run@000000.016.st" in names
@@ -352,7 +332,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_snapshot_before_whole(tmp_path)
 def test_a_fallback_is_written_at_once(tmp_path):
     kill_at(with_poison(new_training(), 28), tmp_path / "run.st", 3)
 
-    ticks = train(with_poison(new_training(), 28), _Noise(), snapshot=tmp_path / "run.st")
+    ticks = train(with_poison(new_training(), 28), NoiseBatches(), snapshot=tmp_path / "run.st")
     assert next(ticks).kimg == 0.024
     assert next(ticks).kimg == 0.024
 

@@ -15,6 +15,7 @@ from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.loop import Tick, next_multiple
 from stylealign.training.snapshot import SnapshotFiles, kimg_of, load_state, save_state
+from tests.tiny import Batch, NoiseBatches
 
 CONFIG = ModelConfig(
     resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8}, noise=True
@@ -25,29 +26,6 @@ def present(network):
     """A network that this checkpoint is known to hold."""
     assert network is not None
     return network
-
-
-class _Batch:
-    def __init__(self, images):
-        self.images = images
-
-
-class _Noise:
-    """Real images that are noise, in an order that follows from the position."""
-
-    def __init__(self, scale=1.0, shape=(3, 8, 8)):
-        self.position, self.scale, self.shape = 0, scale, shape
-
-    def __next__(self):
-        rng = torch.Generator().manual_seed(self.position)
-        self.position += 1
-        return _Batch(torch.randn(4, *self.shape, generator=rng) * self.scale)
-
-    def state_dict(self):
-        return {"position": self.position}
-
-    def load_state_dict(self, state):
-        self.position = state["position"]
 
 
 def recipe(**changes) -> Recipe:
@@ -64,7 +42,7 @@ def new_model() -> Model:
 
 
 def run(training: Training, snapshot: Path | None = None) -> list[Tick]:
-    return list(train(training, _Noise(), snapshot=snapshot))
+    return list(train(training, NoiseBatches(), snapshot=snapshot))
 
 
 def all_tensors(training: Training) -> dict[str, torch.Tensor]:
@@ -95,7 +73,7 @@ def test_a_resumed_run_is_bit_identical_to_an_undisturbed_one(changes, tmp_path)
 def test_every_step_says_how_far_the_run_is():
     heard: list[float] = []
 
-    list(train(Training(new_model(), None, recipe()), _Noise(), on_step=heard.append))
+    list(train(Training(new_model(), None, recipe()), NoiseBatches(), on_step=heard.append))
 
     assert heard == pytest.approx([0.004 * step for step in range(1, 17)])
 
@@ -103,7 +81,7 @@ def test_every_step_says_how_far_the_run_is():
 def test_the_models_record_says_how_long_it_was_trained():
     training = Training(new_model(), None, recipe())
 
-    assert [training.model.config.kimg for _ in train(training, _Noise())] == [
+    assert [training.model.config.kimg for _ in train(training, NoiseBatches())] == [
         0.016, 0.032, 0.048, 0.064,
     ]  # fmt: skip
 
@@ -120,10 +98,10 @@ def test_the_place_of_a_snapshot_may_be_given_as_text(tmp_path):
     place = str(tmp_path / "state.safetensors")
     begun = Training(new_model(), None, recipe(total_kimg=0.016))
 
-    for _ in train(begun, _Noise(), snapshot=place):
+    for _ in train(begun, NoiseBatches(), snapshot=place):
         pass
-    begun.save(place, _Noise())
-    begun.load(place, _Noise())
+    begun.save(place, NoiseBatches())
+    begun.load(place, NoiseBatches())
 
     assert SnapshotFiles(tmp_path / "state.safetensors").at(begun.kimg).exists()
 
@@ -149,7 +127,7 @@ def test_a_state_whose_contender_is_gone_is_not_gone_on_from(tmp_path):
     def contend() -> None:
         begun.contenders = [0.032]
 
-    list(train(begun, _Noise(), snapshot=base, on_snapshot=contend))
+    list(train(begun, NoiseBatches(), snapshot=base, on_snapshot=contend))
     SnapshotFiles(base).at(0.032).unlink()
 
     ticks = run(Training(new_model(), None, recipe(total_kimg=0.08)), base)
@@ -161,7 +139,9 @@ def test_a_state_whose_contender_is_gone_is_not_gone_on_from(tmp_path):
 def test_a_killed_run_repeats_from_its_last_snapshot(tmp_path):
     undisturbed = Training(new_model(), None, recipe())
     run(undisturbed)
-    killed = train(Training(new_model(), None, recipe()), _Noise(), snapshot=tmp_path / "s.st")
+    killed = train(
+        Training(new_model(), None, recipe()), NoiseBatches(), snapshot=tmp_path / "s.st"
+    )
     for tick in killed:
         if tick.kimg > 0.04:
             break  # past the snapshot at 0.032, before the next
@@ -228,7 +208,7 @@ def test_a_stop_that_is_damaged_is_passed_over(damage, reason, tmp_path):
     base = tmp_path / "state.safetensors"
     answers = iter((False, False, True))
     begun = Training(new_model(), None, recipe())
-    list(train(begun, _Noise(), snapshot=base, should_stop=lambda: next(answers)))
+    list(train(begun, NoiseBatches(), snapshot=base, should_stop=lambda: next(answers)))
     regular, stop = SnapshotFiles(base).all()
     damage(stop)
 
@@ -274,7 +254,7 @@ def test_files_that_are_only_called_like_snapshots_are_none(tmp_path):
 
 
 def test_a_snapshot_of_other_data_is_refused_by_its_name(tmp_path):
-    class Other(_Noise):
+    class Other(NoiseBatches):
         def load_state_dict(self, state):
             raise DataError(f"state of the batches has {state}, expected another")
 
@@ -313,7 +293,7 @@ def test_a_snapshot_of_another_parent_is_refused_by_name(tmp_path):
 def test_what_is_only_shown_or_kept_may_change_between_two_sittings(tmp_path):
     undisturbed = Training(new_model(), None, recipe())
     run(undisturbed)
-    begun = train(Training(new_model(), None, recipe()), _Noise(), snapshot=tmp_path / "s.st")
+    begun = train(Training(new_model(), None, recipe()), NoiseBatches(), snapshot=tmp_path / "s.st")
     while next(begun).kimg < 0.032:
         pass
 
@@ -376,7 +356,7 @@ def test_the_discriminator_takes_no_gradient_of_its_weights_in_the_generators_st
     weight, learns = next(training.D.parameters()), list[bool]()
     training.D.register_forward_hook(lambda *_: learns.append(weight.requires_grad))
 
-    next(train(training, _Noise()))
+    next(train(training, NoiseBatches()))
 
     assert learns[:6] == [False, True, True] * 2  # then real and drawn images in its own
 
@@ -387,7 +367,7 @@ def test_the_generator_waits_while_the_discriminator_warms_up():
     discriminator = copy.deepcopy(present(model.discriminator).state_dict())
 
     training = Training(model, None, recipe(d_warmup_kimg=0.06))
-    assert len([*itertools.islice(train(training, _Noise()), 3)]) == 3  # to 0.048
+    assert len([*itertools.islice(train(training, NoiseBatches()), 3)]) == 3  # to 0.048
 
     assert all(torch.equal(value, before[n]) for n, value in training.G.state_dict().items())
     weights = training.D.state_dict()
@@ -412,7 +392,7 @@ def test_images_that_are_not_finite_end_the_run_and_say_where():
     training = Training(new_model(), None, recipe())
 
     with pytest.raises(DataError, match=r"by 0\.016 kimg hold values that are not finite"):
-        list(train(training, _Noise(scale=float("nan"))))
+        list(train(training, NoiseBatches(scale=float("nan"))))
 
 
 def test_a_model_whose_weights_are_not_finite_is_refused_by_tensor():
@@ -427,10 +407,10 @@ def test_a_model_whose_weights_are_not_finite_is_refused_by_tensor():
 
 def test_images_that_are_all_alike_are_refused():
     with pytest.raises(DataError, match="16 real images are all alike"):
-        list(train(Training(new_model(), None, recipe()), _Noise(scale=0.0)))
+        list(train(Training(new_model(), None, recipe()), NoiseBatches(scale=0.0)))
 
 
-class _Mirrored(_Noise):
+class _Mirrored(NoiseBatches):
     """One image, or one and another, each x-flipped at random."""
 
     def __init__(self, num_images):
@@ -442,7 +422,7 @@ class _Mirrored(_Noise):
         self.position += 1
         images = self.all[torch.randint(len(self.all), (4,), generator=rng)]
         is_flipped = torch.rand(4, generator=rng) < 0.5
-        return _Batch(torch.where(is_flipped[:, None, None, None], images.flip(3), images))
+        return Batch(torch.where(is_flipped[:, None, None, None], images.flip(3), images))
 
 
 def test_images_that_are_one_and_its_mirror_image_are_refused_where_they_are_mirrored():
@@ -459,7 +439,7 @@ def test_images_that_differ_by_more_than_the_mirror_are_trained_on(mirror, num_i
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 8, 8)])
 def test_images_of_another_size_or_channel_count_are_refused_with_both(shape):
-    batches = _Noise(shape=shape)
+    batches = NoiseBatches(shape=shape)
 
     with pytest.raises(DataError, match=r"shape \[[0-9, ]+\], the model draws \[3, 8, 8\]"):
         list(train(Training(new_model(), None, recipe()), batches))
