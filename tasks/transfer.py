@@ -224,7 +224,7 @@ def calibrate(
     reader: Reader,
 ) -> Calibration:
     """How often a label is right at each strength of evidence, learned on parent hold-outs."""
-    rows = labelled_codes(places.codes, places.images)
+    images, rows = open_dataset(places.images), labelled_codes(places.codes, places.images)
     held_out = rows.loc[rows["split"] != FITTED]
     ids = choose_ids(held_out["id"].tolist(), params.num_calibration, params.seed)
     held_out = held_out.loc[held_out["id"].isin(ids)]
@@ -239,8 +239,9 @@ def calibrate(
         known.reset_index(drop=True),
         reader.predict(drawn),
         cycle.readings,
-        choose_schema(open_dataset(places.images), params.labels),
+        choose_schema(images, params.labels),
         rng=np.random.default_rng(params.seed),
+        groups=images.groups(held_out["id"].tolist()),
     )
 
 

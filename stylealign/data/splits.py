@@ -95,6 +95,14 @@ def deal_groups(
     return np.split(order[np.argsort(number, kind="stable")], sorted(cuts))
 
 
+def deal_folds(
+    groups: Sequence[Hashable], num_folds: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Rows by lot in folds of about one size that share no group; fewer where groups are fewer."""
+    sizes = [len(part) for part in np.array_split(range(len(groups)), num_folds)]
+    return deal_groups(groups, np.cumsum(sizes)[:-1].tolist(), rng)
+
+
 def divide_groups(
     groups: Sequence[Hashable], num_first: int, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stylealign.data.labels import LabelSchema
-from stylealign.data.splits import deal_groups
+from stylealign.data.splits import deal_folds
 from stylealign.errors import DataError
 from stylealign.images import PixelBatch
 from stylealign.metrics.readers import Readings, Recipe, average, decide, fit_reader
@@ -44,12 +44,6 @@ class LabelledImages:
         return LabelledImages(
             images=self.images[rows], labels=self.labels.iloc[rows], groups=groups
         )
-
-    def deal(self, num_parts: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """Rows by lot in parts of about one size; fewer parts where there are fewer groups."""
-        rows = range(len(self.images))
-        ends = np.cumsum([len(part) for part in np.array_split(rows, num_parts)])[:-1]
-        return deal_groups(self.groups or rows, ends.tolist(), rng)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +161,8 @@ def latent_routes(
 
 def _deal_folds(test: LabelledImages, num_folds: int, seed: int) -> list[np.ndarray]:
     """Rows of the test set by lot in folds that share no group, as far as there are groups."""
-    folds = test.deal(num_folds, np.random.default_rng([seed, 1]))
+    each = test.groups or range(len(test.images))
+    folds = deal_folds(each, num_folds, np.random.default_rng([seed, 1]))
     if len(folds) < 2:
         raise DataError(
             "the test images are all of one group, so no oracle can be cross-fitted in them: add "

@@ -1,5 +1,7 @@
 """Calibration: from evidence to the probability that a label is right, learned in the parent."""
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
@@ -7,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from sklearn.isotonic import IsotonicRegression
 
 from stylealign.data.labels import LabelSchema
+from stylealign.data.splits import deal_folds
 from stylealign.errors import DataError
 from stylealign.metrics.accuracy import agreement, column_of
 from stylealign.metrics.calibration import CalibrationFigures, measure_calibration
@@ -48,6 +51,7 @@ def fit_calibration(
     schema: LabelSchema,
     *,
     rng: np.random.Generator,
+    groups: Sequence[Hashable] = (),
 ) -> Calibration:
     """Learn from parent hold-outs how often a label is right at each strength of evidence.
 
@@ -56,10 +60,13 @@ def fit_calibration(
     wrong labels nothing would tell what weak evidence means.
 
     `given` holds true labels, `drawn` readings of the inverted images as the parent draws them,
-    `cycle` readings after those drawings went through the parent's own cycle.
+    `cycle` readings after those drawings went through the parent's own cycle. Rows of one of the
+    `groups` are never on both sides when the curves are held against what is true; the curves
+    that are kept learn from all rows.
 
     Raises: DataError if there are fewer than `MIN_ROWS` labelled rows.
     """
+    each = groups or range(len(given))
     order = rng.permutation(len(given))
     shuffled = given.iloc[order].reset_index(drop=True)
     own = given.reset_index(drop=True)
@@ -84,7 +91,9 @@ def fit_calibration(
             probability=tuple(probabilities.tolist()),
             cycle_agreement=agreement(column_of(own, name), column_of(cycle, name), spec),
             num_rows=int(known[0].sum()),
-            held_out=_cross_fit(evidence, is_right, [np.flatnonzero(rows) for rows in known], rng),
+            held_out=_cross_fit(
+                evidence, is_right, [np.flatnonzero(rows) for rows in known], each, rng
+            ),
         )
     return calibration
 
@@ -93,19 +102,24 @@ def _cross_fit(
     evidence: Float[np.ndarray, " N"],
     is_right: Bool[np.ndarray, " N"],
     rows: list[Int[np.ndarray, " M"]],
+    groups: Sequence[Hashable],
     rng: np.random.Generator,
 ) -> CalibrationFigures:
     """What curves of the other folds claim for rows with their own label, against what is true.
 
-    A row's own label and its wrong one share a fold, since they share the reading. The curve
-    that is kept saw all rows.
+    A row's own label and its wrong one share a fold, since they share the reading. Rows that are
+    all of one group are dealt singly.
     """
     places = np.concatenate(rows)
-    fold = (rng.permutation(places.max() + 1) % NUM_FOLDS)[places]
+    present = np.unique(places)
+    folds = deal_folds([groups[place] for place in present], NUM_FOLDS, rng)
+    if len(folds) < 2:
+        folds = np.array_split(folds[0], NUM_FOLDS)
     claimed = np.empty(len(evidence))
-    for number in range(NUM_FOLDS):
-        knots, probabilities = _fit_curve(evidence[fold != number], is_right[fold != number])
-        claimed[fold == number] = np.interp(evidence[fold == number], knots, probabilities)
+    for fold in folds:
+        is_in_fold = np.isin(places, present[fold])
+        knots, probabilities = _fit_curve(evidence[~is_in_fold], is_right[~is_in_fold])
+        claimed[is_in_fold] = np.interp(evidence[is_in_fold], knots, probabilities)
     num_own = len(rows[0])
     return measure_calibration(claimed[:num_own], is_right[:num_own])
 

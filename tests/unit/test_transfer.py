@@ -321,6 +321,28 @@ def test_the_claim_on_parent_hold_outs_is_measured_with_curves_that_did_not_see_
         assert sum(label.held_out.reliability["num_rows"]) == label.num_rows
 
 
+def test_the_claim_is_measured_on_groups_that_the_curves_did_not_see():
+    """Each of ten people has a strength of evidence of its own, and is always or never right."""
+    rng = np.random.default_rng(7)
+    person = np.repeat(np.arange(10), 30)
+    given = pd.DataFrame({"yaw": np.zeros(300)})
+    cycle = pd.DataFrame({"yaw": 0.5 * person + rng.uniform(0, 0.01, 300)})
+    drawn = pd.DataFrame({"yaw": np.where(person % 2 == 0, 0.0, 90.0)})
+    schema = {"yaw": SCHEMA["yaw"]}
+
+    def claim_error(groups: list[str]) -> float:
+        fitted = fit_calibration(
+            given, drawn, cycle, schema, rng=np.random.default_rng(0), groups=groups
+        )
+        return fitted["yaw"].held_out.brier
+
+    alone, apart = claim_error([]), claim_error([f"person {number}" for number in person])
+    one_group = claim_error(["all"] * 300)
+
+    assert apart > alone + 0.02
+    assert one_group == pytest.approx(alone, abs=0.01)
+
+
 def test_too_few_rows_and_dense_labels_are_refused():
     rng = np.random.default_rng(5)
     given = draw_labels(20, rng)
