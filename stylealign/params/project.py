@@ -83,3 +83,15 @@ class Params(Section):
                 message = f"{key} is {dataset!r}, but prepare has only {sorted(self.prepare)}"
                 raise ValueError(message)
         return self
+
+    @model_validator(mode="after")
+    def _labels_are_transferred(self) -> "Params":
+        """Whatever is evaluated is carried over first."""
+        carried = self.transfer.labels
+        evaluated = {"labels": self.evaluate.labels, "controls": self.evaluate.controls}
+        for key, names in evaluated.items():
+            lost = next((name for name in names if name not in carried), None)
+            if lost is not None:
+                message = f"evaluate.{key} names {lost!r}, but transfer.labels has only"
+                raise ValueError(f"{message} {sorted(carried)}: add it there, or leave it out here")
+        return self

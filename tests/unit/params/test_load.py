@@ -72,6 +72,8 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path):
         ),
         (("evaluate", "feature_extractor"), "lite3", "evaluate.feature_extractor: .*'inception'"),
         (("evaluate", "controls"), ["yaw"], "'yaw' is in labels and in controls"),
+        (("evaluate", "controls"), ["beard"], "evaluate.controls names 'beard', but transfer.la"),
+        (("transfer", "labels"), ["yaw"], "evaluate.labels names 'pitch', .* only .'yaw'.: add it"),
         (("evaluate", "feature_extractor"), "vgg16", "evaluate: feature_extractor 'vgg16' needs"),
         (("evaluate", "feature_weights"), {"path": "v", "sha256": "0" * 64}, "'lite2' takes no"),
         (("evaluate", "feature_weights"), {"path": "v", "sha256": "0" * 9}, "weights.sha256: "),
