@@ -20,7 +20,7 @@ from flows.starting_params import (
     stage_graph,
     write_tree,
 )
-from stylealign.errors import DataError, ParamsError, StyleAlignError
+from stylealign.errors import CheckpointError, DataError, ParamsError, StyleAlignError
 from stylealign.files import require_new
 from stylealign.params import load_params
 
@@ -90,7 +90,7 @@ def starting_params(folder: Path, plan: ProjectPlan, given: Path | None) -> str:
     """Checked text of params.yaml.
 
     Raises: ParamsError if options or overlay contradict each other; DataError if labels cannot
-        be used; CheckpointError if the parent is no model.
+        be used; CheckpointError if the parent is no model that can be fine-tuned.
     """
     tree = read_tree(template_folder() / "params.yaml")
     resolution = plan.resolution
@@ -113,11 +113,20 @@ def starting_params(folder: Path, plan: ProjectPlan, given: Path | None) -> str:
 def parent_resolution(place: Path) -> int:
     """Side of the images that the parent draws, in pixels.
 
-    Raises: CheckpointError if it is no model.
+    Raises: CheckpointError if it is no model, or no child can be fine-tuned from it without a
+        discriminator; ParamsError if it is no StyleGAN2.
     """
     from stylealign.checkpoints.convert import inspect_checkpoint
+    from stylealign.training.requirements import require_stylegan2
 
-    return inspect_checkpoint(place).config.resolution
+    record = inspect_checkpoint(place)
+    require_stylegan2(record.config)
+    if "D" not in record.num_parameters:
+        raise CheckpointError(
+            f"{str(place)!r} holds no discriminator, and no child can be fine-tuned without one: "
+            "name a checkpoint that has it, such as the training's own snapshot"
+        )
+    return record.config.resolution
 
 
 def parent_place(given: Path | None) -> Path:

@@ -16,8 +16,9 @@ from flows.own_data import OwnData, read_own_data
 from flows.run import require_version
 from flows.starting_params import TRAINED_PARENT, merge
 from flows.starting_recipe import parent_block, recipe_block
+from stylealign.checkpoints import load_model, save_model
 from stylealign.data.procedural import draw_attributes, render
-from stylealign.errors import DataError, ParamsError, StyleAlignError
+from stylealign.errors import CheckpointError, DataError, ParamsError, StyleAlignError
 from stylealign.images import encode_png
 from stylealign.params import load_params
 
@@ -239,6 +240,23 @@ def test_another_resolution_than_the_parents_is_refused_before_anything_is_made(
 
     with pytest.raises(ParamsError, match="the parent draws 32 pixels, --resolution asks for 64"):
         create_project(tmp_path / "own", plan)
+
+    assert not (tmp_path / "own").exists()
+
+
+def test_a_parent_that_no_child_can_be_tuned_from_is_refused_before_anything_is_made(raw, tmp_path):
+    tiny_parent(tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    model.discriminator = None
+    save_model(model, tmp_path / "generator_alone")
+    stylegan3 = ROOT / "tests/reference/sg3t_r32.pkl"
+
+    for parent, error, message in (
+        (tmp_path / "generator_alone", CheckpointError, "generator_alone' holds no discriminator"),
+        (stylegan3, ParamsError, "'stylegan3-t' cannot be trained or fine-tuned"),
+    ):
+        with pytest.raises(error, match=message):
+            create_project(tmp_path / "own", ProjectPlan(own_data(raw), parent=str(parent)))
 
     assert not (tmp_path / "own").exists()
 
