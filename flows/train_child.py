@@ -7,10 +7,10 @@ from prefect import flow
 from stylealign.params import Params
 from tasks.children import fine_tune
 from tasks.devices import choose_device, compute
-from tasks.layout import artifact, labelled_sets, snapshot_folder, training_images
+from tasks.layout import artifact, labelled_sets, training_images
 from tasks.records import recorded
 from tasks.registry import register_challenger
-from tasks.training import drop_snapshots
+from tasks.snapshots import put_by_snapshots
 
 
 @flow(name="train_child")
@@ -27,10 +27,10 @@ def train_child(params: Params, name: str) -> Path:
     with recorded("train_child", name, section, inputs) as record:
         record.tag(parent_model=str(parent))
         with compute(params.project.num_threads):
-            fine_tune(
+            snapshots = fine_tune(
                 name, parent, images, section, params.standing, folder, device, record,
                 labelled=labelled, sets=labelled_sets(params, name), analyze=params.analyze,
             )  # fmt: skip
         register_challenger(name, folder)
-        drop_snapshots(name, snapshot_folder())
+        put_by_snapshots(snapshots)
     return folder

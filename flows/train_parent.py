@@ -7,9 +7,9 @@ from prefect import flow
 from stylealign.params import Params
 from tasks.devices import choose_device, compute
 from tasks.layout import snapshot_folder, training_images
-from tasks.parents import snapshots_of, train_from_scratch
+from tasks.parents import train_from_scratch
 from tasks.records import recorded
-from tasks.training import drop_snapshots
+from tasks.snapshots import put_by_snapshots
 
 
 @flow(name="train_parent")
@@ -19,6 +19,6 @@ def train_parent(params: Params) -> Path:
     images, device = training_images(section), choose_device(params.project.device)
     with recorded("train_parent", "", section, {"training": images}) as record:
         with compute(params.project.num_threads):
-            train_from_scratch(section, images, snapshot_folder(), device, record)
-        drop_snapshots(snapshots_of(section.dataset), snapshot_folder())
+            snapshots = train_from_scratch(section, images, snapshot_folder(), device, record)
+        put_by_snapshots(snapshots)
     return Path(section.model)

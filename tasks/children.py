@@ -8,10 +8,11 @@ from prefect.logging import get_run_logger
 
 from stylealign.checkpoints import load_model
 from stylealign.checkpoints.beside import MATCHED_FILE, STANDINGS_FILE
-from stylealign.models import Model, ModelConfig
+from stylealign.models import Model
 from stylealign.params import AnalyzeParams, ShardsParams, StandingParams, TrainChildParams
 from stylealign.standings import Standings
 from stylealign.training import Training
+from stylealign.training.snapshot import SnapshotFiles
 from stylealign.training.split import Split
 from tasks.layout import LabelledSets, feature_folder, reader_folder, snapshot_folder
 from tasks.matching import match_images
@@ -44,12 +45,14 @@ def fine_tune(
     labelled: Path,
     sets: LabelledSets | None,
     analyze: AnalyzeParams,
-) -> ModelConfig:
+) -> SnapshotFiles:
     """Start from the parent, train on the child's images, save the child with its lineage.
 
     At each snapshot it is measured where the child stands; the one that the rule takes is saved.
     Where there are labelled `sets`, readers as of `analyze` look at it too, for the record alone.
     `labelled` are images of the parent's domain, by which `section.match` chooses.
+
+    Returns the snapshots, which stay until all is done that follows.
     """
     logger, live = get_run_logger(), LiveRecord(record, warn)
     with joined_processes(own_device(device)) as split:

@@ -8,9 +8,10 @@ from prefect.cache_policies import NO_CACHE
 
 from stylealign.checkpoints.weights import check_config
 from stylealign.errors import CheckpointError, DataError, ParamsError
-from stylealign.models import Model, ModelConfig
+from stylealign.models import Model
 from stylealign.params import ShardsParams, TrainParentParams
 from stylealign.training import Training
+from stylealign.training.snapshot import SnapshotFiles
 from stylealign.training.split import Split
 from tasks.coverage import DataCoverage
 from tasks.layout import reader_folder
@@ -35,10 +36,12 @@ def train_from_scratch(
     snapshots: Path,
     device: str,
     record: Record,
-) -> ModelConfig:
+) -> SnapshotFiles:
     """Train a parent on its images and save it as its own root.
 
     At each snapshot it is measured how much of its data's spread it draws.
+
+    Returns the snapshots, which stay until all is done that follows.
     """
     live = LiveRecord(record, warn)
     with joined_processes(own_device(device)) as split:

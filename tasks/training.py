@@ -1,14 +1,9 @@
 """What `train_child` and `train_parent` share: images become weights, in runs that go on."""
 
-import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from stylealign.checkpoints import save_model
 from stylealign.checkpoints.beside import HISTORY_FILE
@@ -21,23 +16,14 @@ from stylealign.params import ShardsParams
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
-from stylealign.training.snapshot import (
-    FREE_FIELDS,
-    PARTIAL,
-    SnapshotFiles,
-    kimg_of,
-    peek,
-    recipe_changes,
-)
+from stylealign.training.snapshot import SnapshotFiles
 from tasks.interrupts import stop_on_interrupt
 from tasks.progress import progress
 from tasks.records import LiveRecord
 from tasks.saying import warn
-from tasks.watching import PICTURES, Watch
+from tasks.snapshots import note_other_runs, snapshot_key, take_up
+from tasks.watching import Watch
 
-KEY_DIGITS = 16
-"""Length of what stands for everything that a training depends on in the names of its snapshots."""
-KEY = "[0-9a-f]" * KEY_DIGITS
 CHANNELS = 3
 """Colours of the images in a prepared data set."""
 
@@ -52,6 +38,11 @@ class Run:
     snapshot: Path
     tables: dict[str, object] = field(default_factory=dict[str, object])
     """What is known of it before it starts, by the name of the file beside the model."""
+
+    @property
+    def files(self) -> SnapshotFiles:
+        """Its snapshots, up to its end."""
+        return SnapshotFiles.of(self.snapshot, self.training.recipe)
 
 
 def make_run(
@@ -80,28 +71,11 @@ def make_run(
     )
     key = snapshot_key(recipe, batches.content_hash, *settings)
     snapshot = base.with_name(f"{base.name}-{key}.safetensors")
+    take_up(training, snapshot)
     note_other_runs(training, snapshot)
     if is_imitated(recipe.precision, training.G.w_avg.device):
         training.notes.append(ADVICE)
     return Run(name, training, batches, snapshot)
-
-
-def note_other_runs(training: Training, snapshot: Path) -> None:
-    """Say if the run starts anew though snapshots of its name lie there, and what is different."""
-    stem = snapshot.stem[:-KEY_DIGITS] + KEY
-    named = {path.name.rpartition("@")[0] for path in snapshot.parent.glob(f"{stem}@*")}
-    bases = [snapshot.with_name(f"{name}{snapshot.suffix}") for name in named]
-    others = [path for base in bases for path in SnapshotFiles(base).all()]
-    if not others or SnapshotFiles(snapshot).all():
-        return
-    newest = max(others, key=kimg_of)
-    saved = peek(newest).get("recipe")
-    changed = recipe_changes(saved, training.recipe) if saved else []
-    what = f"other {', '.join(changed)}" if changed else "other images, start or settings"
-    training.notes.append(
-        f"starts anew: the snapshot of {kimg_of(newest):g} kimg that lies there has {what}; put "
-        "that back to go on from it"
-    )
 
 
 def follow_training(
@@ -135,29 +109,15 @@ def follow_training(
     watch.finish()
 
 
-def finish_training(run: Run, folder: Path, tables: Mapping[str, object]) -> ModelConfig:
+def finish_training(run: Run, folder: Path, tables: Mapping[str, object]) -> SnapshotFiles:
     """Save the model, its history and more tables by file name.
 
-    Returns the config as saved.
+    Returns the snapshots, which stay until all is done that follows.
     """
-    config = save_model(run.training.model, folder)
+    save_model(run.training.model, folder)
     for name, table in {HISTORY_FILE: run.training.history, **run.tables, **tables}.items():
         (folder / name).write_text(json.dumps(table, indent=1) + "\n", "utf-8")
-    return config
-
-
-@task(cache_policy=NO_CACHE)
-def drop_snapshots(name: str, snapshots: Path) -> None:
-    """Remove the snapshots and pictures of a model that is finished, of earlier recipes too.
-
-    Not before all that follows the training is done: until then a killed stage starts from them.
-    """
-    own = f"{name}-{KEY}"
-    for end in (".safetensors", PARTIAL):
-        for path in snapshots.glob(f"{own}@*{end}"):
-            path.unlink()
-    for folder in snapshots.glob(f"{own}{PICTURES}"):
-        shutil.rmtree(folder, ignore_errors=True)
+    return run.files
 
 
 def classes_of(dataset: ImageDataset, recipe: Recipe) -> Classes | None:
@@ -206,14 +166,3 @@ def require_images(dataset: ImageDataset, config: ModelConfig) -> None:
             f"{str(dataset.folder)!r} has images of {CHANNELS} channels, the parent draws "
             f"{config.img_channels}: take a parent that draws colour images"
         )
-
-
-def snapshot_key(recipe: Recipe, *others: object) -> str:
-    """A name that changes with all that training depends on, so a snapshot never fits another.
-
-    A run that is made longer or shorter keeps its name: it goes on from what is there.
-    """
-    text = json.dumps(
-        [recipe.model_dump(mode="json", exclude=FREE_FIELDS), *others], sort_keys=True
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]

@@ -1,6 +1,5 @@
 """What is seen of a training while it runs: numbers per tick, pictures at fixed codes, a film."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from stylealign.models import Generator
 from stylealign.tensors import to_uint8
 from stylealign.training import Tick, Training
 from tasks.records import LiveRecord
+from tasks.snapshots import PICTURES
 
-PICTURES = ".pictures"
-"""How the folder of a run's pictures ends, beside its snapshots."""
 NUM_COLUMNS = 8
 FRAME_MS = 250
 MEGABYTE = 1e6
@@ -28,7 +26,7 @@ class Watch:
     """Follows one training: its MLflow run, and its pictures.
 
     A picture has the parent's drawings above the child's of the same codes. They lie beside the
-    snapshots until the end, so that the film of a resumed run is whole. Which ticks have one
+    snapshots, so that the film of a resumed run is whole. Which ticks have one
     follows from their place in the course alone: a run that was stopped ends in the film of one
     that was not, and one that fell back draws anew what it had drawn of the course given up.
     """
@@ -74,14 +72,13 @@ class Watch:
         return path
 
     def finish(self) -> None:
-        """Make the film of all pictures up to here, and remove them from beside the snapshots."""
+        """Make the film of all pictures up to here."""
         own = [path for path in self.folder.glob("*.png") if path <= self._picture()]
         frames = [decode(path.read_bytes()) for path in sorted(own)]
         if len(frames) > 1:
             film = self.folder / "training.webp"
             film.write_bytes(encode_animation(np.stack(frames), "WEBP", frame_ms=FRAME_MS))
             self.record.figures([film])
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _picture(self) -> Path:
         """Where the picture of this moment lies; names are in the order of their kimg."""

@@ -25,10 +25,7 @@ class Fallback:
         self.batches = batches
         self.files = None
         if snapshot is not None:
-            # The last step may show the discriminator up to a batch more than asked for.
-            recipe = training.recipe
-            end = recipe.total_kimg + recipe.batch_size / 1000
-            self.files = SnapshotFiles(Path(snapshot), before=end)
+            self.files = SnapshotFiles.of(Path(snapshot), training.recipe)
         self._good: State = training.state(batches)
         self._on_disk: float | None = None
         """Kimg of the newest state that is known to lie there whole."""

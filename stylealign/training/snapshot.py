@@ -40,6 +40,11 @@ class SnapshotFiles:
     before: float = math.inf
     """Kimg from which on snapshots are not of this run: a longer one has left them."""
 
+    @classmethod
+    def of(cls, base: Path, recipe: Recipe) -> "SnapshotFiles":
+        """Those of a run of this length: its last step may show up to a batch more."""
+        return cls(base, before=recipe.total_kimg + recipe.batch_size / 1000)
+
     def at(self, kimg: float, *, is_stop: bool = False) -> Path:
         """Where the snapshot of so many kimg lies."""
         end = "-stop" if is_stop else ""

@@ -132,7 +132,6 @@ def test_pictures_and_a_film_of_parent_and_child_are_kept_with_the_run(undisturb
     assert len(pictures) == 7  # every fifth of 30 ticks, and the last
     assert decode(pictures[0].read_bytes()).shape == (64, 8 * 32, 3)
     assert film.read_bytes()[8:12] == b"WEBP"
-    assert not [*(undisturbed / ".stylealign/snapshots").iterdir()]
 
 
 def test_torchrun_trains_the_same_child_in_two_processes(prepared, undisturbed, tmp_path):
@@ -177,6 +176,32 @@ def test_a_parent_from_scratch_is_held_against_its_data(prepared, tmp_path):
     assert {f"coverage.{name}" for name in labels} == {key for (key,) in logged}
     assert "tone" in labels
     assert table["below"]  # a parent of 64 images draws nothing of what it was shown
+
+
+def test_a_finished_child_that_is_made_longer_is_the_one_trained_in_one_go(
+    prepared, undisturbed, tmp_path
+):
+    """Once in this process, once in two: those round otherwise, but begin where the first ended."""
+    project, joint = copy_of(prepared, tmp_path / "one"), copy_of(prepared, tmp_path / "two")
+    shorter = (*STAGE, "--set", "train_child.cats.recipe.total_kimg=0.512")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    for folder in (project, joint):
+        done = run(folder, *COMMAND, *shorter)
+        assert done.returncode == 0, done.stderr
+        assert [path.name for path in (folder / ".stylealign/snapshots").iterdir()] == ["finished"]
+
+    longer = run(project, *COMMAND, *STAGE)
+    in_two = run(joint, *launch, "-m", "flows.cli", *STAGE)
+
+    assert longer.returncode == in_two.returncode == 0, longer.stderr + in_two.stderr
+    assert "goes on from the 0.512 kimg of a run that was finished" in longer.stderr
+    assert contents(project) == contents(undisturbed)
+    histories = [json.loads((child_folder(one) / "history.json").read_text()) for one in (
+        joint, undisturbed
+    )]  # fmt: skip
+    assert len(histories[0]) == len(histories[1]) == 30
+    assert histories[0][:16] == histories[1][:16]
+    assert histories[0][16:] != histories[1][16:]
 
 
 def test_torchrun_is_refused_for_other_stages(prepared):

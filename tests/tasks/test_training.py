@@ -19,7 +19,8 @@ from stylealign.training.snapshot import SnapshotFiles
 from stylealign.training.split import Split
 from tasks.children import child_run
 from tasks.parents import snapshots_of
-from tasks.training import Run, drop_snapshots, note_other_runs
+from tasks.snapshots import FINISHED, PICTURES, note_other_runs, put_by_snapshots
+from tasks.training import Run
 
 CONFIG = ModelConfig(
     resolution=32, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 4, 8: 4, 16: 4, 32: 4},
@@ -143,17 +144,83 @@ def test_a_parent_without_discriminator_is_refused(images, tmp_path):
         start(images, tmp_path, without_discriminator=True)
 
 
-def test_only_snapshots_and_pictures_of_the_finished_model_are_dropped(images, tmp_path):
-    stem = start(images, tmp_path).snapshot.stem
-    own = [f"{stem}@000001.000.safetensors", f"{stem}@000001.000-stop.partial", f"{stem}.pictures"]
-    other = [name.replace("cats-", "cats-wild-") for name in own]
-    of_parent = [name.replace("cats", snapshots_of("cats")) for name in own]
-    for *snapshots, pictures in (own, other, of_parent):
-        for snapshot in snapshots:
-            (tmp_path / snapshot).touch()
-        (tmp_path / pictures).mkdir()
+def train_on(images: Path, folder: Path, **changes) -> Run:
+    """Train a child to its end, or on from what lies there; three snapshots in 24 images."""
+    numbers: dict[str, Any] = {"total_kimg": 0.024, "snapshot_kimg": 0.008, "tick_kimg": 0.008}
+    run = start(images, folder, min_sample_spread=0, min_logit_spread=0, **(numbers | changes))
+    for _ in train(run.training, run.batches, snapshot=run.snapshot):
+        pass
+    return run
 
-    drop_snapshots.fn("cats", tmp_path)
 
-    assert not any((tmp_path / name).exists() for name in own)
-    assert all((tmp_path / name).exists() for name in other + of_parent)
+def weights(run: Run) -> dict[str, bytes]:
+    model = run.training.model.generator.state_dict()
+    return {name: value.numpy().tobytes() for name, value in model.items()}
+
+
+def lying(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def test_a_finished_run_that_is_made_longer_goes_on_to_the_bytes_of_one_in_one_go(
+    images, tmp_path, monkeypatch
+):
+    for name in ("in_one_go", "in_two"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "in_one_go")
+    straight = train_on(images, tmp_path / "in_one_go", total_kimg=0.048)
+    monkeypatch.chdir(tmp_path / "in_two")
+    first = train_on(images, tmp_path / "in_two")
+    pictures = first.snapshot.with_suffix(PICTURES)
+    pictures.mkdir()
+    put_by_snapshots.fn(first.files)
+
+    longer = start(images, tmp_path / "in_two", total_kimg=0.048)
+    note = "goes on from the 0.024 kimg of a run that was finished"
+    assert longer.training.notes == [note]
+    assert lying(first.snapshot.parent / FINISHED) == set()
+    assert pictures.is_dir()
+    second = train_on(images, tmp_path / "in_two", total_kimg=0.048)
+
+    assert [tick["kimg"] for tick in second.training.history][:4] == [0.008, 0.016, 0.024, 0.032]
+    assert weights(second) == weights(straight)
+    assert second.training.history == straight.training.history
+
+
+@pytest.mark.parametrize("total_kimg", [0.024, 0.016])
+def test_a_finished_run_that_is_not_made_longer_starts_anew(
+    images, tmp_path, monkeypatch, total_kimg
+):
+    monkeypatch.chdir(tmp_path)
+    put_by_snapshots.fn(train_on(images, tmp_path).files)
+
+    again = start(images, tmp_path, total_kimg=total_kimg, tick_kimg=0.008)
+
+    assert again.training.notes == []
+    assert SnapshotFiles(again.snapshot).all() == []
+    assert next(train(again.training, again.batches, snapshot=again.snapshot)).kimg == 0.008
+
+
+def test_what_a_longer_run_needs_is_put_by_and_all_else_of_the_finished_model_goes(
+    images, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    put_by_snapshots.fn(train_on(images, tmp_path, seed=1).files)  # of an earlier recipe
+    longer = train_on(images, tmp_path, total_kimg=0.032, keep_snapshots=4)  # then shortened
+    run = start(images, tmp_path, total_kimg=0.024)
+    run.training.contenders = [0.008]
+    run.training.nimg = 24
+    run.training.save(run.files.at(0.024), run.batches)
+    stem, folder = run.snapshot.stem, longer.snapshot.parent
+    left = [f"{stem}@000000.032-stop.partial", f"cats-{'0' * 16}@000001.000.safetensors"]
+    others = ["cats-wild-", f"{snapshots_of('cats')}-"]
+    kept = {f"{name}{'0' * 16}@000001.000.safetensors" for name in others}
+    for name in (*left, *kept):
+        (folder / name).touch()
+    (folder / f"{stem}{PICTURES}").mkdir()
+
+    put_by_snapshots.fn(run.files)
+
+    assert lying(folder) == kept | {FINISHED}
+    own = {f"{stem}@000000.{kimg}.safetensors" for kimg in ("008", "024")}
+    assert lying(folder / FINISHED) == own | {f"{stem}{PICTURES}"}
