@@ -7,7 +7,7 @@ from torch import nn
 
 from stylealign.checkpoints.folder import save_model
 from stylealign.checkpoints.load import Format, load_model, read_model
-from stylealign.checkpoints.weights import check_config, compute_model_id
+from stylealign.checkpoints.weights import check_config
 from stylealign.errors import LineageError
 from stylealign.models import ModelConfig
 
@@ -38,7 +38,7 @@ def inspect_checkpoint(path: str | Path) -> CheckpointRecord:
     return CheckpointRecord(
         path=str(path),
         format=file_format,
-        config=model.config.model_copy(update={"id": compute_model_id(model.generator)}),
+        config=model.config,
         num_bytes=sum(file.stat().st_size for file in files),
         num_parameters={
             name: _count_parameters(network)
@@ -74,7 +74,7 @@ def convert_checkpoint(
                 f"is {other!r}, not {own!r}; give the model that this one was fine-tuned from"
             )
             raise LineageError(message)
-        parent_id = compute_model_id(ancestor.generator)
+        parent_id = ancestor.config.id
         root_id = ancestor.config.root_id or parent_id
         fields |= {"parent_id": parent_id, "root_id": root_id, "lineage": "declared"}
     model.config = check_config(model.config.model_dump(mode="json") | fields, str(folder))

@@ -16,7 +16,7 @@ from stylealign.checkpoints.folder import CONFIG_FILE, WEIGHTS_FILE, load_folder
 from stylealign.checkpoints.nvidia import import_nvidia
 from stylealign.checkpoints.rosinality import import_rosinality
 from stylealign.checkpoints.tensorflow import import_tensorflow
-from stylealign.checkpoints.weights import NETWORKS
+from stylealign.checkpoints.weights import NETWORKS, compute_model_id
 from stylealign.errors import CheckpointError
 from stylealign.files import is_folder, read_file
 from stylealign.models import Model
@@ -30,6 +30,9 @@ _PICKLE_START = b"\x80"
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """Read a model of any format, told by its content; float32 whatever it was stored in.
 
+    Its id is the hash of its weights, whether a file names it or not, so that it can have
+    children and codes.
+
     Knows our folders, NVIDIA's networks of the PyTorch and TensorFlow era, pickled alone or by
     torch, and rosinality's `.pt`. Nothing of a file is imported or run.
 
@@ -42,9 +45,12 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
 def read_model(path: Path, device: str | torch.device = "cpu") -> tuple[Model, Format]:
     """The model as `load_model` gives it, and the format that it was found in."""
     require_device(device)
-    if is_folder(path):
-        return load_folder(path, device), "stylealign"
-    model, file_format = _import_file(path)
+    model, file_format = (
+        (load_folder(path, device), "stylealign") if is_folder(path) else _import_file(path)
+    )
+    if not model.config.id:
+        model_id = compute_model_id(model.generator)
+        model.config = model.config.model_copy(update={"id": model_id})
     return model.to(device), file_format
 
 

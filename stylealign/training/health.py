@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from stylealign.errors import CheckpointError, DataError
+from stylealign.portions import Portions
 from stylealign.training.requirements import require_batch, require_pixels
 from stylealign.training.snapshot import optimizer_tensors
 from stylealign.training.state import Training, stddev_group
@@ -92,10 +93,16 @@ def measure_health(training: Training, real: Tensor, c: Tensor | None = None) ->
 
 
 def _judge(training: Training, images: Tensor, c: Tensor | None, most: int) -> Tensor:
-    """D's logits of the first images, in portions of whole minibatch-stddev groups."""
-    count = min(most, NUM_SAMPLES)
-    group = min(stddev_group(training.model.config, training.recipe.batch_size), count)
+    """D's logits of the first images, in portions of whole minibatch-stddev groups.
+
+    Groups smaller than D's own, those of a batch below it, are looked at one by one: with more
+    images at once D would take its own.
+    """
+    count, config = min(most, NUM_SAMPLES), training.model.config
+    group = min(stddev_group(config, training.recipe.batch_size), count)
     count = count // group * group
+    is_own = group == stddev_group(config, count)
+    portions = training.portions if is_own else Portions(1)
 
     def part(values: Tensor, rows: slice) -> Tensor:
         return values[:count].unflatten(0, (group, -1))[:, rows].flatten(0, 1)
@@ -104,8 +111,7 @@ def _judge(training: Training, images: Tensor, c: Tensor | None, most: int) -> T
         logits = training.D(part(images, rows), None if c is None else part(c, rows))
         return logits.unflatten(0, (group, -1))
 
-    portions = training.portions.map(count // group, judge, unit=group)
-    return torch.cat(portions, dim=1).flatten(0, 1)
+    return torch.cat(portions.map(count // group, judge, unit=group), dim=1).flatten(0, 1)
 
 
 def spread_of(images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from stylealign.errors import DataError
 from stylealign.training.fallback import Fallback
 from stylealign.training.health import (
     Window,
@@ -17,7 +18,7 @@ from stylealign.training.health import (
     require_finite_weights,
 )
 from stylealign.training.requirements import require_mirrored
-from stylealign.training.state import Batches, ImageBatches, Training
+from stylealign.training.state import Batch, Batches, ImageBatches, Training
 from stylealign.training.steps import train_step
 
 
@@ -62,7 +63,8 @@ def train(
     run goes back to the last regular snapshot, with lower learning rates.
 
     Raises: DivergenceError if it has gone back `max_rollbacks` times; DataError for images that
-        do not fit the model, are not finite or all alike, or a snapshot that cannot be written;
+        do not fit the model, are not finite or all alike, or come to an end, or a snapshot that
+        cannot be written;
         CheckpointError for a foreign snapshot, or weights that are not finite; ParamsError if the
         batches do not mirror as the recipe says.
     """
@@ -118,7 +120,7 @@ def _train_to_tick(
     next_tick = next_multiple(training.nimg, recipe.tick_kimg)
     pending: dict[str, list[Tensor]] = defaultdict(list)
     while training.nimg < next_tick and training.kimg < recipe.total_kimg:
-        batch = next(batches)
+        batch = _next_batch(training, batches)
         real = batch.images.to(device, non_blocking=True)
         c = training.classes_of(batch)
         window.add(training, real, c)
@@ -131,6 +133,18 @@ def _train_to_tick(
     losses = {name: value.item() for name, value in zip(pending, averaged, strict=True)}
     norms = {name: losses.pop(name) for name in [*losses] if name.startswith("grad_norm")}
     return losses, norms | measure_health(training, *newest)
+
+
+def _next_batch(training: Training, batches: Batches) -> Batch:
+    """The next real images.
+
+    Raises: DataError if they have come to an end.
+    """
+    try:
+        return next(batches)
+    except StopIteration:
+        message = f"the batches ended by {training.kimg:.3f} of {training.recipe.total_kimg:g} kimg"
+        raise DataError(f"{message}: they have to go on without end, pass after pass") from None
 
 
 def next_multiple(nimg: int, interval_kimg: float) -> int:

@@ -102,22 +102,27 @@ class Split:
             message = f"processes found different snapshots and would go on from {kimg} kimg"
             raise CheckpointError(f"{message}: put snapshots where all machines see them")
 
-    def require_fit(self, batch_size: int, group: int) -> None:
+    def require_fit(self, batch_size: int, group: int, largest: int | None) -> None:
         """Check that every part gets equally many images and whole minibatch-stddev groups.
 
-        Raises: ParamsError that names a batch size that fits.
+        A batch below the `largest` group is a group of its own; None = any batch is.
+
+        Raises: ParamsError that names a batch size that fits, if there is one.
         """
         num_shares = self.num_ranks * self.num_parts
         if batch_size % (num_shares * group) == 0:
             return
-        unit = num_shares * group
-        near = max(unit, batch_size // unit * unit)
+        shares = "1 process" if num_shares == 1 else f"{num_shares} parts"
         message = (
-            f"batch_size {batch_size} cannot be dealt to {num_shares} "
-            f"{'process' if num_shares == 1 else 'parts'} in whole minibatch-stddev groups of "
-            f"{group}; set it to a multiple of {unit}, such as {near}"
+            f"batch_size {batch_size} cannot be dealt to {shares} in whole minibatch-stddev groups "
+            f"of {group}"
         )
-        raise ParamsError(message)
+        if largest is None:
+            message += ": this discriminator compares all images of a batch with one another"
+            raise ParamsError(f"{message}, so train it in one process, without part_size")
+        unit = num_shares * largest
+        near = max(unit, batch_size // unit * unit)
+        raise ParamsError(f"{message}; set it to a multiple of {unit}, such as {near}")
 
     def divide(self, batch_size: int, part_size: int, group: int) -> None:
         """Work in as few parts of at most `part_size` images as whole groups can be dealt to.

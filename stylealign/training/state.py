@@ -128,13 +128,15 @@ class Training:
             raise CheckpointError(message)
         require_classes(model.config.c_dim, self.classes, recipe.classes)
         self.mbstd_group = stddev_group(model.config, recipe.batch_size)
+        largest = model.config.mbstd_group_size if model.config.mbstd_num_channels else 1
         if self.parent is not None and recipe.correspondence_weight:
             self.mbstd_group = math.lcm(self.mbstd_group, recipe.correspondence_group)
+            largest = largest and math.lcm(largest, recipe.correspondence_group)
         if recipe.part_size is not None:
             require_whole_groups(recipe.part_size, self.mbstd_group)
             self.split.divide(recipe.batch_size, recipe.part_size, self.mbstd_group)
             self.portions.size = min(self.portions.size, recipe.part_size)
-        self.split.require_fit(recipe.batch_size, self.mbstd_group)
+        self.split.require_fit(recipe.batch_size, self.mbstd_group, largest)
         if model.raw_generator is None:
             model.raw_generator = copy.deepcopy(model.generator)
         self.pl_mean = self.pl_mean.to(model.generator.w_avg.device)

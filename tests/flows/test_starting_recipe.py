@@ -55,7 +55,8 @@ def test_a_pasted_parent_has_the_automatic_networks_and_can_be_dealt_out(
     config = ModelConfig(**section.architecture.model_dump(), resolution=resolution)
     assert config == auto_config(resolution, num_devices=num_devices)
     batch_size = section.recipe.batch_size
-    Split(num_ranks=num_devices).require_fit(batch_size, stddev_group(config, batch_size))
+    group = stddev_group(config, batch_size)
+    Split(num_ranks=num_devices).require_fit(batch_size, group, config.mbstd_group_size)
 
 
 def test_classes_are_a_label_of_the_recipe(tmp_path):

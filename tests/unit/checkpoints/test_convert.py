@@ -28,6 +28,18 @@ def test_a_converted_model_draws_the_same_image(tmp_path, rng):
     assert (config.domain, config.lineage) == ("cat", "none")
 
 
+@pytest.mark.parametrize(
+    "name", ["ada_r32_uncond.pkl", "tf_ada_r32_uncond.pkl", "rosinality_32.pt"]
+)
+def test_a_foreign_file_has_children_as_its_conversion_has(name, tmp_path):
+    config = convert_checkpoint(REFERENCE / name, tmp_path / "model")
+
+    child = load_model(REFERENCE / name).new_child("cats")
+
+    assert (child.config.parent_id, child.config.root_id) == (config.id, config.id)
+    require_related(child.config, config)
+
+
 @pytest.mark.parametrize("domain", ["two\nlines", "\x1b[2J", "\udcff", "x" * 100_000])
 def test_a_domain_that_no_folder_could_hold_is_refused_and_nothing_written(domain, tmp_path):
     with pytest.raises(CheckpointError, match="field 'domain'") as caught:

@@ -126,7 +126,7 @@ def test_parts_of_a_snapshot_are_dealt_anew_to_another_number_of_processes():
 
     assert alone == 4
     assert divided.split.num_parts == 2
-    divided.split.require_fit(RECIPE.batch_size, divided.mbstd_group)
+    divided.split.require_fit(RECIPE.batch_size, divided.mbstd_group, CONFIG.mbstd_group_size)
 
 
 @pytest.mark.parametrize(("part_size", "num_parts"), [(2, 4), (8, 1), (None, 1)])

@@ -1,5 +1,6 @@
 """What does not fit is refused before anything is trained, by what has to be changed."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -10,6 +11,8 @@ from stylealign.errors import CheckpointError, DataError, ParamsError
 from stylealign.models import Model, ModelConfig
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
+from stylealign.training.health import measure_health
+from stylealign.training.split import Split
 
 CONFIG = ModelConfig(resolution=8, z_dim=4, w_dim=4, num_mapping_layers=2, channels={4: 8, 8: 8})
 
@@ -150,7 +153,10 @@ def test_augmentation_of_colours_is_refused_for_other_channels_before_it_sets_in
         Training(new_model(config), None, recipe(augment="color"))
 
 
-@pytest.mark.parametrize(("stddev", "kin", "batch"), [(3, 8, 24), (6, 8, 24), (32, 4, 32)])
+@pytest.mark.parametrize(
+    ("stddev", "kin", "batch"),
+    [(3, 8, 24), (6, 8, 24), (32, 4, 32)],
+)
 def test_any_groups_that_fit_the_batch_can_be_measured(stddev, kin, batch):
     model = new_model(CONFIG.model_copy(update={"mbstd_group_size": stddev}))
     changes = {"correspondence_weight": 1.0, "correspondence_group": kin, "batch_size": batch}
@@ -159,6 +165,64 @@ def test_any_groups_that_fit_the_batch_can_be_measured(stddev, kin, batch):
     tick = next(train(training, Same(torch.randn(batch, 3, 8, 8))))
 
     assert tick.figures["logit_spread"] > 0
+
+
+@pytest.mark.parametrize(("stddev", "batch"), [(4, 3), (4, 2), (8, 6), (None, 6)])
+def test_a_batch_below_the_stddev_group_is_judged_in_groups_of_its_own_size(stddev, batch):
+    model = new_model(CONFIG.model_copy(update={"mbstd_group_size": stddev}))
+    training = Training(model, None, recipe(batch_size=batch, max_rollbacks=0))
+    real = torch.randn(18, 3, 8, 8)
+    sizes: list[int] = []
+    training.D.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+
+    figures = measure_health(training, real)
+    tick = next(train(training, Same(real[:batch])))
+
+    assert math.isfinite(figures["logit_spread"])
+    assert tick.figures.keys() >= figures.keys()
+    assert set(sizes) == {batch} if stddev else {16}
+
+
+@pytest.mark.parametrize(
+    ("stddev", "batch", "kin", "near"),
+    [(4, 2, 0, 8), (4, 4, 0, 8), (4, 20, 0, 16), (8, 3, 0, 16), (4, 12, 3, 24)],
+)
+def test_the_batch_size_that_is_named_fits(stddev, batch, kin, near):
+    model = new_model(CONFIG.model_copy(update={"mbstd_group_size": stddev}))
+    parent = new_model().generator if kin else None
+    terms = {"correspondence_weight": 1.0, "correspondence_group": kin} if kin else {}
+
+    with pytest.raises(ParamsError, match=f"such as {near}$"):
+        Training(model, parent, recipe(batch_size=batch, **terms), split=Split(0, 2))
+
+    Training(new_model(model.config), parent, recipe(batch_size=near, **terms), split=Split(0, 2))
+
+
+def test_a_discriminator_that_compares_the_whole_batch_trains_in_one_process_alone():
+    model = new_model(CONFIG.model_copy(update={"mbstd_group_size": None}))
+
+    with pytest.raises(ParamsError, match=r"compares all images of a batch .* in one process"):
+        Training(model, None, recipe(batch_size=32), split=Split(0, 2))
+
+
+class OnePass(Same):
+    """Batches that end."""
+
+    left = 3
+
+    def __next__(self) -> Batch:
+        if not self.left:
+            raise StopIteration
+        self.left -= 1
+        return super().__next__()
+
+
+def test_batches_that_end_are_refused_with_the_kimg_and_what_they_have_to_do():
+    ticks = train(Training(new_model(), None, recipe(tick_kimg=0.008)), OnePass(IMAGES))
+
+    next(ticks)
+    with pytest.raises(DataError, match=r"ended by 0.012 of 0.016 kimg: they have to go on"):
+        next(ticks)
 
 
 def test_samples_are_told_apart_where_a_tick_sees_a_single_image():
