@@ -3,6 +3,7 @@
 `python -m benchmarks.loop_overhead`. Figures are CPU time of this process, so that other work on
 the machine does not count: whole ticks as a stage runs them (batches from Parquet shards, health,
 pictures, MLflow records), and within them the steps of the networks without the weight average.
+Then what it takes to go on from the snapshot that this run leaves.
 """
 
 import tempfile
@@ -14,6 +15,7 @@ from types import ModuleType
 from typing import Annotated
 
 import mlflow
+import numpy as np
 import torch
 import typer
 from rich.console import Console
@@ -106,6 +108,27 @@ def measure_overhead(dataset: ImageDataset, folder: Path) -> tuple[float, float,
     return whole, networks.seconds - average.seconds, average.seconds
 
 
+def measure_resume(dataset: ImageDataset, folder: Path) -> float:
+    """What a run that goes on does before its first step: networks, snapshot, first images.
+
+    Units: iterations, by the median of those that follow.
+    """
+    parent = Model.new(CONFIG).generator
+    longer = RECIPE.model_copy(update={"total_kimg": RECIPE.total_kimg + RECIPE.tick_kimg})
+    moments = [time.process_time()]
+    training = Training(Model.new(CONFIG), parent, longer)
+    batches = TrainingBatches(dataset, RECIPE.batch_size, seed=0)
+    for _ in train(
+        training,
+        batches,
+        snapshot=folder / "run.safetensors",
+        on_step=lambda _: moments.append(time.process_time()),
+    ):
+        pass
+    first, *others = np.diff(moments)
+    return float(first / np.median(others)) - 1
+
+
 def measure_loader(dataset: ImageDataset) -> tuple[float, float]:
     """Images per second of CPU time: decoded anew each time, and from memory."""
     rates: list[float] = []
@@ -126,6 +149,7 @@ def main(threads: Annotated[int, typer.Option(help="CPU threads.")] = 1) -> None
     with tempfile.TemporaryDirectory() as folder:
         small = drawn_set(Path(folder) / "small", CONFIG.resolution)
         whole, networks, average = measure_overhead(small, Path(folder))
+        resume = measure_resume(small, Path(folder))
         loaders = [measure_loader(small)]
         loaders.append(measure_loader(drawn_set(Path(folder) / "large", LARGE)))
     rate = RECIPE.total_kimg * 1000 / whole
@@ -135,6 +159,7 @@ def main(threads: Annotated[int, typer.Option(help="CPU threads.")] = 1) -> None
         console.print(f"loader    {rates}, at {resolution} pixels")
     console.print(f"overhead  {100 * (1 - networks / whole):9.1f} % of the time, of which the")
     console.print(f"          {100 * average / whole:9.1f} % are the weight average")
+    console.print(f"resume    {resume:9.2f} iterations before the first step")
 
 
 if __name__ == "__main__":
