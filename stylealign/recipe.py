@@ -132,6 +132,16 @@ class Recipe(BaseModel):
             raise ValueError(f"{message}, the generator would never move: warm up for less")
         return self
 
+    @model_validator(mode="after")
+    def _augments_if_it_says_so(self) -> "Recipe":
+        if self.augment == "none" and self.augment_p:
+            message = f"augment_p is {self.augment_p:g} and augment is 'none', so nothing is done"
+            raise ValueError(f"{message}: set augment to the transforms, such as bgc")
+        if self.augment != "none" and not self.augment_p and self.ada_target is None:
+            message = f"augment is {self.augment!r}, augment_p 0 and ada_target null, so it stays 0"
+            raise ValueError(f"{message}: set one of the two, or augment to none")
+        return self
+
     def numbers(self, resolution: int, *, is_fine_tuning: bool) -> Numbers:
         """Put numbers in place of `auto`.
 

@@ -155,3 +155,15 @@ def test_a_part_size_divides_the_batch_and_keeps_its_effect():
 def test_numbers_that_no_run_can_have_are_refused(change):
     with pytest.raises(ValidationError, match=next(iter(change))):
         Recipe(**({"total_kimg": 1.0} | change))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"augment_p": 0.3}, "augment_p is 0.3 and augment is 'none'.* such as bgc"),
+        ({"augment": "bgc", "ada_target": None}, "augment_p 0 and ada_target null, so it stays 0"),
+    ],
+)
+def test_augmentation_that_would_never_be_seen_is_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        Recipe(total_kimg=1, **changes)
