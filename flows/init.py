@@ -113,14 +113,18 @@ def starting_params(folder: Path, plan: ProjectPlan, given: Path | None) -> str:
 def parent_resolution(place: Path) -> int:
     """Side of the images that the parent draws, in pixels.
 
-    Raises: CheckpointError if it is no model, or no child can be fine-tuned from it without a
-        discriminator; ParamsError if it is no StyleGAN2.
+    Raises: CheckpointError if it is no model, or has no discriminator, without which no child is
+        fine-tuned; ParamsError if it is no StyleGAN2; DataError if it draws by class, or other
+        images than coloured ones.
     """
     from stylealign.checkpoints.convert import inspect_checkpoint
-    from stylealign.training.requirements import require_stylegan2
+    from stylealign.inversion.inputs import require_no_classes
+    from stylealign.training.requirements import require_colours, require_stylegan2
 
     record = inspect_checkpoint(place)
     require_stylegan2(record.config)
+    require_no_classes(record.config)
+    require_colours(record.config)
     if "D" not in record.num_parameters:
         raise CheckpointError(
             f"{str(place)!r} holds no discriminator, and no child can be fine-tuned without one: "

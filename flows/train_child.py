@@ -10,7 +10,7 @@ from tasks.devices import choose_device, compute
 from tasks.layout import artifact, labelled_sets, training_images
 from tasks.records import recorded
 from tasks.registry import register_challenger
-from tasks.snapshots import put_by_snapshots
+from tasks.snapshots import mark_finished
 
 
 @flow(name="train_child")
@@ -32,5 +32,5 @@ def train_child(params: Params, name: str) -> Path:
                 labelled=labelled, sets=labelled_sets(params, name), analyze=params.analyze,
             )  # fmt: skip
         register_challenger(name, folder)
-        put_by_snapshots(snapshots)
+        mark_finished(snapshots)
     return folder

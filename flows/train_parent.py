@@ -9,7 +9,7 @@ from tasks.devices import choose_device, compute
 from tasks.layout import snapshot_folder, training_images
 from tasks.parents import train_from_scratch
 from tasks.records import recorded
-from tasks.snapshots import put_by_snapshots
+from tasks.snapshots import mark_finished
 
 
 @flow(name="train_parent")
@@ -20,5 +20,5 @@ def train_parent(params: Params) -> Path:
     with recorded("train_parent", "", section, {"training": images}) as record:
         with compute(params.project.num_threads):
             snapshots = train_from_scratch(section, images, snapshot_folder(), device, record)
-        put_by_snapshots(snapshots)
+        mark_finished(snapshots)
     return Path(section.model)

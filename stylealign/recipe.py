@@ -136,7 +136,9 @@ class Recipe(BaseModel):
     def _augments_if_it_says_so(self) -> "Recipe":
         if self.augment == "none" and self.augment_p:
             message = f"augment_p is {self.augment_p:g} and augment is 'none', so nothing is done"
-            raise ValueError(f"{message}: set augment to the transforms, such as bgc")
+            raise ValueError(
+                f"{message}: set augment to transforms, such as bgc, or augment_p to 0"
+            )
         if self.augment != "none" and not self.augment_p and self.ada_target is None:
             message = f"augment is {self.augment!r}, augment_p 0 and ada_target null, so it stays 0"
             raise ValueError(f"{message}: set one of the two, or augment to none")

@@ -16,6 +16,7 @@ from tasks.interrupts import stop_on_interrupt
 from tasks.layout import artifact, snapshot_folder, training_images
 from tasks.parents import parent_run
 from tasks.processes import joined_processes, own_device
+from tasks.snapshots import settle_start
 from tasks.training import Run
 
 
@@ -33,6 +34,7 @@ def follow_first(params: Params, stage: str, name: str) -> None:
 
 def follow_training(run: Run, should_stop: Callable[[], bool]) -> None:
     """Train to the end; says with its number what this process had to adapt to."""
+    settle_start(run.training, run.snapshot)
     training, console = run.training, Console(stderr=True, soft_wrap=True, highlight=False)
     for tick in train(training, run.batches, snapshot=run.snapshot, should_stop=should_stop):
         for note in tick.notes:

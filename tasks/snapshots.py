@@ -1,4 +1,4 @@
-"""How snapshots of a training are called, and where they go once the model is finished."""
+"""How snapshots of a training are called, and what is left of them once the model is finished."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from stylealign.data.manifest import write_whole
 from stylealign.recipe import Recipe
 from stylealign.training import Training
 from stylealign.training.snapshot import (
@@ -24,8 +25,8 @@ KEY_DIGITS = 16
 KEY = "[0-9a-f]" * KEY_DIGITS
 PICTURES = ".pictures"
 """How the folder of a run's pictures ends, beside its snapshots."""
-FINISHED = "finished"
-"""Folder beside the snapshots, for those of finished models."""
+MARK = ".finished"
+"""How the name of the file ends that says that a run is finished."""
 
 
 def snapshot_key(recipe: Recipe, *others: object) -> str:
@@ -42,12 +43,16 @@ def snapshot_key(recipe: Recipe, *others: object) -> str:
 def note_other_runs(training: Training, snapshot: Path) -> None:
     """Say if the run starts anew though snapshots of its name lie there, and what is different."""
     stem = stem_of_model(snapshot)
-    named = {path.name.rpartition("@")[0] for path in snapshot.parent.glob(f"{stem}@*")}
-    bases = [snapshot.with_name(f"{name}{snapshot.suffix}") for name in named]
+    bases = {base_of(path, snapshot.suffix) for path in snapshot.parent.glob(f"{stem}@*")}
     others = [path for base in bases for path in SnapshotFiles(base).all()]
     if not others or SnapshotFiles(snapshot).all():
         return
     newest = max(others, key=kimg_of)
+    if (
+        mark_of(base_of(newest, snapshot.suffix)).exists()
+        and kimg_of(newest) >= training.recipe.total_kimg
+    ):
+        return  # a finished run of another recipe, which nobody has asked to be longer
     saved = peek(newest).get("recipe")
     changed = recipe_changes(saved, training.recipe) if saved else []
     what = f"other {', '.join(changed)}" if changed else "other images, start or settings"
@@ -57,57 +62,55 @@ def note_other_runs(training: Training, snapshot: Path) -> None:
     )
 
 
-def take_up(training: Training, snapshot: Path) -> None:
-    """Bring back what a finished run has put by, if this run is the same one made longer.
+def base_of(path: Path, suffix: str) -> Path:
+    """What the names of a run's snapshots begin as, by one of them."""
+    return path.with_name(f"{path.name.rpartition('@')[0]}{suffix}")
 
-    One that is not longer starts anew: who runs it again wants it computed again. The first of
-    several processes moves the files, the others wait for it.
+
+def settle_start(training: Training, snapshot: Path) -> None:
+    """Go on from the snapshots of a finished run if this one is longer, and drop them if not.
+
+    Who runs a finished training again wants it computed again. The first of several processes
+    decides, the others wait for it.
     """
-    put_by = snapshot.parent / FINISHED / snapshot.name
-    if training.split.rank == 0:
-        files = SnapshotFiles(put_by).all()
-        kimg = max(map(kimg_of, files), default=0.0)
-        if 0 < kimg < training.recipe.total_kimg:
-            move([*files, put_by.with_suffix(PICTURES)], snapshot.parent)
-            training.notes.append(f"goes on from the {kimg:g} kimg of a run that was finished")
-    training.split.agree(False, training.G.w_avg.device)
+    mark = mark_of(snapshot)
+    if training.split.rank == 0 and mark.exists():
+        former, total = float(mark.read_text("utf-8")), training.recipe.total_kimg
+        if total > former:
+            training.notes.append(f"was finished at {former:g} kimg and goes on to {total:g}")
+        else:
+            for path in SnapshotFiles(snapshot).all():
+                path.unlink()
+            shutil.rmtree(snapshot.with_suffix(PICTURES), ignore_errors=True)
+        mark.unlink()
+    training.split.wait()
 
 
 @task(cache_policy=NO_CACHE)
-def put_by_snapshots(files: SnapshotFiles) -> None:
-    """Put by what a longer run would go on from, and remove all else of a model that is finished.
+def mark_finished(files: SnapshotFiles) -> None:
+    """Leave what a longer run would go on from, and remove all else of a model that is finished.
 
     That is the last state, the snapshots that may be chosen yet, and the pictures. Snapshots of
-    other recipes of this model go. Not before all that follows the training is done: until then a
-    killed stage starts from what lies there.
+    other recipes of this model go. Not before all that follows the training is done: until the
+    mark is there, a killed stage goes on from what lies there.
     """
-    folder = files.base.parent
-    remove(files.base, folder / FINISHED)
-    if own := files.regular():
+    folder, stem, own = files.base.parent, stem_of_model(files.base), files.regular()
+    if own:  # nobody has deleted them meanwhile
         files.prune(1, own[-1])
-        move([*files.all(), files.base.with_suffix(PICTURES)], folder / FINISHED)
-    remove(files.base, folder)
-
-
-def remove(snapshot: Path, folder: Path) -> None:
-    """Remove snapshots and pictures of a model from a folder, whatever recipe they are of."""
-    stem = stem_of_model(snapshot)
-    for end in (snapshot.suffix, PARTIAL):
-        for path in folder.glob(f"{stem}@*{end}"):
+    kept = {*files.all(), files.base.with_suffix(PICTURES)}
+    for end in (f"@*{files.base.suffix}", f"@*{PARTIAL}", MARK):
+        for path in {*folder.glob(f"{stem}{end}")} - kept:
             path.unlink()
-    for pictures in folder.glob(f"{stem}{PICTURES}"):
+    for pictures in {*folder.glob(f"{stem}{PICTURES}")} - kept:
         shutil.rmtree(pictures, ignore_errors=True)
+    if own:
+        text = f"{kimg_of(own[-1]):.3f}\n"
+        write_whole(mark_of(files.base), lambda part: part.write_text(text, "utf-8"))
 
 
-def move(paths: list[Path], folder: Path) -> None:
-    """Move those that there are; what lies in the folder by their names gives way to them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        target = folder / path.name
-        if path.is_dir() and target.is_dir():
-            shutil.rmtree(target)
-        if path.exists():
-            path.replace(target)
+def mark_of(snapshot: Path) -> Path:
+    """The file that says that a run is finished, and at how many kimg."""
+    return snapshot.with_suffix(MARK)
 
 
 def stem_of_model(snapshot: Path) -> str:

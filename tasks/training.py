@@ -16,16 +16,14 @@ from stylealign.params import ShardsParams
 from stylealign.recipe import Recipe
 from stylealign.training import Training, train
 from stylealign.training.classes import Classes, find_classes
+from stylealign.training.requirements import require_colours
 from stylealign.training.snapshot import SnapshotFiles
 from tasks.interrupts import stop_on_interrupt
 from tasks.progress import progress
 from tasks.records import LiveRecord
 from tasks.saying import warn
-from tasks.snapshots import note_other_runs, snapshot_key, take_up
+from tasks.snapshots import note_other_runs, settle_start, snapshot_key
 from tasks.watching import Watch
-
-CHANNELS = 3
-"""Colours of the images in a prepared data set."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,6 @@ def make_run(
     )
     key = snapshot_key(recipe, batches.content_hash, *settings)
     snapshot = base.with_name(f"{base.name}-{key}.safetensors")
-    take_up(training, snapshot)
     note_other_runs(training, snapshot)
     if is_imitated(recipe.precision, training.G.w_avg.device):
         training.notes.append(ADVICE)
@@ -86,9 +83,10 @@ def follow_training(
     Raises: KeyboardInterrupt after Ctrl-C, once the state is saved.
     """
     training, total = run.training, run.training.recipe.total_kimg
+    settle_start(training, run.snapshot)
     watch = Watch(training, run.snapshot, record)
     with progress(f"train {run.name}", total, unit="kimg") as bar, stop_on_interrupt() as stop:
-        bar.reach(SnapshotFiles(run.snapshot).newest_kimg(total))
+        bar.reach(run.files.newest_kimg(total))
         ticks = train(
             training,
             run.batches,
@@ -161,8 +159,4 @@ def require_images(dataset: ImageDataset, config: ModelConfig) -> None:
             f"{str(dataset.folder)!r} has images of {dataset.resolution} pixels, the parent draws "
             f"{config.resolution}: set resolution to {config.resolution} in prepare"
         )
-    if config.img_channels != CHANNELS:
-        raise DataError(
-            f"{str(dataset.folder)!r} has images of {CHANNELS} channels, the parent draws "
-            f"{config.img_channels}: take a parent that draws colour images"
-        )
+    require_colours(config)

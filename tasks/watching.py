@@ -26,9 +26,10 @@ class Watch:
     """Follows one training: its MLflow run, and its pictures.
 
     A picture has the parent's drawings above the child's of the same codes. They lie beside the
-    snapshots, so that the film of a resumed run is whole. Which ticks have one
-    follows from their place in the course alone: a run that was stopped ends in the film of one
-    that was not, and one that fell back draws anew what it had drawn of the course given up.
+    snapshots, so that the film of a resumed run is whole. Which ticks have one follows from their
+    place in the course and its end alone: a run that was stopped ends in the film of one that was
+    not, one that was made longer has its former end in the film, too, and one that fell back draws
+    anew what it had drawn of the course given up.
     """
 
     def __init__(self, training: Training, snapshot: Path, record: LiveRecord) -> None:

@@ -10,6 +10,8 @@ from stylealign.training.classes import Classes
 
 PARENT_TERMS = ("layout_weight", "feature_weight", "style_weight", "correspondence_weight")
 """Fields whose term compares the child's drawing with its parent's."""
+CHANNELS = 3
+"""Colours of the images in a prepared data set."""
 MAX_PIXEL = 10.0
 """Values beyond it are no image in [-1, 1], not even a noisy one: they are 0 to 255."""
 
@@ -26,6 +28,18 @@ def require_stylegan2(config: ModelConfig) -> None:
             "elsewhere; take a StyleGAN2 model to train"
         )
         raise ParamsError(message)
+
+
+def require_colours(config: ModelConfig) -> None:
+    """Refuse a model of other channels than prepared images have.
+
+    Raises: DataError that names both.
+    """
+    if config.img_channels != CHANNELS:
+        raise DataError(
+            f"the images have {CHANNELS} channels, the parent draws {config.img_channels}: take a "
+            "parent that draws colour images"
+        )
 
 
 def require_classes(c_dim: int, classes: Classes | None, label: str) -> None:

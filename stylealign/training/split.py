@@ -83,6 +83,11 @@ class Split:
             distributed.broadcast(values, src=0)
         return values
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.num_ranks > 1:
+            distributed.barrier()
+
     def copy_from_first(self, networks: list[nn.Module]) -> None:
         """Give every process the weights and buffers of the first."""
         if self.num_ranks == 1:
@@ -102,10 +107,10 @@ class Split:
             message = f"processes found different snapshots and would go on from {kimg} kimg"
             raise CheckpointError(f"{message}: put snapshots where all machines see them")
 
-    def require_fit(self, batch_size: int, group: int, largest: int | None) -> None:
+    def require_fit(self, batch_size: int, group: int, full_group: int | None) -> None:
         """Check that every part gets equally many images and whole minibatch-stddev groups.
 
-        A batch below the `largest` group is a group of its own; None = any batch is.
+        A batch below `full_group` is a group of its own; None = any batch is.
 
         Raises: ParamsError that names a batch size that fits, if there is one.
         """
@@ -117,10 +122,10 @@ class Split:
             f"batch_size {batch_size} cannot be dealt to {shares} in whole minibatch-stddev groups "
             f"of {group}"
         )
-        if largest is None:
+        if full_group is None:
             message += ": this discriminator compares all images of a batch with one another"
             raise ParamsError(f"{message}, so train it in one process, without part_size")
-        unit = num_shares * largest
+        unit = num_shares * full_group
         near = max(unit, batch_size // unit * unit)
         raise ParamsError(f"{message}; set it to a multiple of {unit}, such as {near}")
 

@@ -127,16 +127,15 @@ class Training:
             message = "this model has no discriminator; pass a checkpoint that has one"
             raise CheckpointError(message)
         require_classes(model.config.c_dim, self.classes, recipe.classes)
-        self.mbstd_group = stddev_group(model.config, recipe.batch_size)
-        largest = model.config.mbstd_group_size if model.config.mbstd_num_channels else 1
-        if self.parent is not None and recipe.correspondence_weight:
-            self.mbstd_group = math.lcm(self.mbstd_group, recipe.correspondence_group)
-            largest = largest and math.lcm(largest, recipe.correspondence_group)
+        has_kin = self.parent is not None and recipe.correspondence_weight > 0
+        num_kin = recipe.correspondence_group if has_kin else 1
+        self.mbstd_group = math.lcm(stddev_group(model.config, recipe.batch_size), num_kin)
         if recipe.part_size is not None:
             require_whole_groups(recipe.part_size, self.mbstd_group)
             self.split.divide(recipe.batch_size, recipe.part_size, self.mbstd_group)
             self.portions.size = min(self.portions.size, recipe.part_size)
-        self.split.require_fit(recipe.batch_size, self.mbstd_group, largest)
+        most = full_group(model.config, num_kin, is_whole=self.split.is_whole)
+        self.split.require_fit(recipe.batch_size, self.mbstd_group, most)
         if model.raw_generator is None:
             model.raw_generator = copy.deepcopy(model.generator)
         self.pl_mean = self.pl_mean.to(model.generator.w_avg.device)
@@ -345,6 +344,17 @@ def stddev_group(config: ModelConfig, batch_size: int) -> int:
     if not config.mbstd_num_channels:
         return 1
     return min(config.mbstd_group_size or batch_size, batch_size)
+
+
+def full_group(config: ModelConfig, num_kin: int, *, is_whole: bool) -> int | None:
+    """Images that are compared with one another in any large batch.
+
+    None = all of it, so that there is nothing to deal to other processes or parts.
+    """
+    own = config.mbstd_group_size if config.mbstd_num_channels else 1
+    if own is None:
+        return num_kin if is_whole else None
+    return math.lcm(own, num_kin)
 
 
 def apart(parent: Generator | None, moved: tuple[Generator, ...]) -> Generator | None:

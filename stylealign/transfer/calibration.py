@@ -107,14 +107,14 @@ def _cross_fit(
 ) -> CalibrationFigures:
     """What curves of the other folds claim for rows with their own label, against what is true.
 
-    A row's own label and its wrong one share a fold, since they share the reading. Rows that are
-    all of one group are dealt singly.
+    A row's own label and its wrong one share a fold, since they share the reading. Where a group
+    holds more than half of the rows they are dealt singly: the others are too few to learn from.
     """
     places = np.concatenate(rows)
     present = np.unique(places)
     folds = deal_folds([groups[place] for place in present], NUM_FOLDS, rng)
-    if len(folds) < 2:
-        folds = np.array_split(folds[0], NUM_FOLDS)
+    if 2 * max(map(len, folds)) > len(present):
+        folds = np.array_split(rng.permutation(len(present)), NUM_FOLDS)
     claimed = np.empty(len(evidence))
     for fold in folds:
         is_in_fold = np.isin(places, present[fold])

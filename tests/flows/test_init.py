@@ -20,6 +20,7 @@ from stylealign.checkpoints import load_model, save_model
 from stylealign.data.procedural import draw_attributes, render
 from stylealign.errors import CheckpointError, DataError, ParamsError, StyleAlignError
 from stylealign.images import encode_png
+from stylealign.models import Model, ModelConfig
 from stylealign.params import load_params
 
 from .conftest import ROOT, dvc, git, stylealign, tiny_parent
@@ -164,7 +165,9 @@ def test_a_parent_is_kept_where_the_labelled_images_are_the_demos(
         raw, images=None, labels=None, licences=[], tests=[],
         children=[f"{name}={raw / name}" for name in children],
     )  # fmt: skip
-    given = None if parent else ROOT / "tests/reference/ada_r16_orig.pkl"
+    config = ModelConfig(resolution=16, z_dim=8, w_dim=8, channels={4: 8, 8: 8, 16: 8})
+    save_model(Model.new(config), tmp_path / "parent")
+    given = None if parent else tmp_path / "parent"
 
     text = starting_params(
         tmp_path, ProjectPlan(own, parent or str(given), 16 if parent else None), given
@@ -249,11 +252,15 @@ def test_a_parent_that_no_child_can_be_tuned_from_is_refused_before_anything_is_
     model = load_model(tmp_path / "model")
     model.discriminator = None
     save_model(model, tmp_path / "generator_alone")
-    stylegan3 = ROOT / "tests/reference/sg3t_r32.pkl"
+    config = model.config.model_copy(update={"img_channels": 1})
+    save_model(Model.new(config), tmp_path / "grey")
+    reference = ROOT / "tests/reference"
 
     for parent, error, message in (
         (tmp_path / "generator_alone", CheckpointError, "generator_alone' holds no discriminator"),
-        (stylegan3, ParamsError, "'stylegan3-t' cannot be trained or fine-tuned"),
+        (tmp_path / "grey", DataError, "images have 3 channels, the parent draws 1"),
+        (reference / "sg3t_r32.pkl", ParamsError, "'stylegan3-t' cannot be trained or fine-tuned"),
+        (reference / "ada_r16_cond3.pkl", DataError, "draws by class"),
     ):
         with pytest.raises(error, match=message):
             create_project(tmp_path / "own", ProjectPlan(own_data(raw), parent=str(parent)))

@@ -19,7 +19,7 @@ from stylealign.training.snapshot import SnapshotFiles
 from stylealign.training.split import Split
 from tasks.children import child_run
 from tasks.parents import snapshots_of
-from tasks.snapshots import FINISHED, PICTURES, note_other_runs, put_by_snapshots
+from tasks.snapshots import PICTURES, mark_finished, mark_of, note_other_runs, settle_start
 from tasks.training import Run
 
 CONFIG = ModelConfig(
@@ -135,7 +135,7 @@ def test_images_of_another_resolution_are_refused_with_both(images, tmp_path):
 def test_a_parent_of_other_channels_is_refused_with_both(images, tmp_path):
     config = CONFIG.model_copy(update={"img_channels": 1})
 
-    with pytest.raises(DataError, match="images of 3 channels, the parent draws 1"):
+    with pytest.raises(DataError, match="images have 3 channels, the parent draws 1"):
         start(images, tmp_path, config)
 
 
@@ -148,6 +148,7 @@ def train_on(images: Path, folder: Path, **changes) -> Run:
     """Train a child to its end, or on from what lies there; three snapshots in 24 images."""
     numbers: dict[str, Any] = {"total_kimg": 0.024, "snapshot_kimg": 0.008, "tick_kimg": 0.008}
     run = start(images, folder, min_sample_spread=0, min_logit_spread=0, **(numbers | changes))
+    settle_start(run.training, run.snapshot)
     for _ in train(run.training, run.batches, snapshot=run.snapshot):
         pass
     return run
@@ -159,7 +160,7 @@ def weights(run: Run) -> dict[str, bytes]:
 
 
 def lying(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+    return {path.name for path in folder.iterdir()}
 
 
 def test_a_finished_run_that_is_made_longer_goes_on_to_the_bytes_of_one_in_one_go(
@@ -173,39 +174,68 @@ def test_a_finished_run_that_is_made_longer_goes_on_to_the_bytes_of_one_in_one_g
     first = train_on(images, tmp_path / "in_two")
     pictures = first.snapshot.with_suffix(PICTURES)
     pictures.mkdir()
-    put_by_snapshots.fn(first.files)
+    mark_finished.fn(first.files)
 
     longer = start(images, tmp_path / "in_two", total_kimg=0.048)
-    note = "goes on from the 0.024 kimg of a run that was finished"
-    assert longer.training.notes == [note]
-    assert lying(first.snapshot.parent / FINISHED) == set()
-    assert pictures.is_dir()
-    second = train_on(images, tmp_path / "in_two", total_kimg=0.048)
+    settle_start(longer.training, longer.snapshot)
+    assert longer.training.notes == ["was finished at 0.024 kimg and goes on to 0.048"]
+    second = train_on(images, tmp_path / "in_two", total_kimg=0.048)  # as after a kill
 
-    assert [tick["kimg"] for tick in second.training.history][:4] == [0.008, 0.016, 0.024, 0.032]
+    assert pictures.is_dir()
     assert weights(second) == weights(straight)
     assert second.training.history == straight.training.history
+    assert len(second.training.history) == 6
 
 
 @pytest.mark.parametrize("total_kimg", [0.024, 0.016])
-def test_a_finished_run_that_is_not_made_longer_starts_anew(
+def test_a_finished_run_that_is_not_made_longer_is_computed_anew(
     images, tmp_path, monkeypatch, total_kimg
 ):
     monkeypatch.chdir(tmp_path)
-    put_by_snapshots.fn(train_on(images, tmp_path).files)
+    finished = train_on(images, tmp_path)
+    finished.snapshot.with_suffix(PICTURES).mkdir()
+    mark_finished.fn(finished.files)
 
     again = start(images, tmp_path, total_kimg=total_kimg, tick_kimg=0.008)
+    settle_start(again.training, again.snapshot)
 
     assert again.training.notes == []
-    assert SnapshotFiles(again.snapshot).all() == []
+    assert lying(again.snapshot.parent) == set()
     assert next(train(again.training, again.batches, snapshot=again.snapshot)).kimg == 0.008
 
 
-def test_what_a_longer_run_needs_is_put_by_and_all_else_of_the_finished_model_goes(
+def test_a_run_that_was_killed_before_all_was_done_trains_nothing_again(
     images, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    put_by_snapshots.fn(train_on(images, tmp_path, seed=1).files)  # of an earlier recipe
+    end = train_on(images, tmp_path)
+
+    again = start(images, tmp_path, total_kimg=0.024)
+    settle_start(again.training, again.snapshot)
+
+    assert list(train(again.training, again.batches, snapshot=again.snapshot)) == []
+    assert weights(again) == weights(end)
+
+
+def test_a_finished_run_of_another_recipe_is_named_where_a_longer_one_is_asked_for(
+    images, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    mark_finished.fn(train_on(images, tmp_path).files)
+
+    same, longer = (
+        start(images, tmp_path, total_kimg=total, g_lr=1e-4) for total in (0.024, 0.048)
+    )
+
+    assert same.training.notes == []
+    assert "the snapshot of 0.024 kimg that lies there has other g_lr" in longer.training.notes[0]
+
+
+def test_what_a_longer_run_needs_stays_and_all_else_of_the_finished_model_goes(
+    images, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    mark_finished.fn(train_on(images, tmp_path, seed=1).files)  # of an earlier recipe
     longer = train_on(images, tmp_path, total_kimg=0.032, keep_snapshots=4)  # then shortened
     run = start(images, tmp_path, total_kimg=0.024)
     run.training.contenders = [0.008]
@@ -217,10 +247,12 @@ def test_what_a_longer_run_needs_is_put_by_and_all_else_of_the_finished_model_go
     kept = {f"{name}{'0' * 16}@000001.000.safetensors" for name in others}
     for name in (*left, *kept):
         (folder / name).touch()
-    (folder / f"{stem}{PICTURES}").mkdir()
+    for name in (f"cats-{'0' * 16}", stem):
+        (folder / f"{name}{PICTURES}").mkdir()
 
-    put_by_snapshots.fn(run.files)
+    mark_finished.fn(run.files)
 
-    assert lying(folder) == kept | {FINISHED}
     own = {f"{stem}@000000.{kimg}.safetensors" for kimg in ("008", "024")}
-    assert lying(folder / FINISHED) == own | {f"{stem}{PICTURES}"}
+    mark = mark_of(run.snapshot)
+    assert lying(folder) == kept | own | {f"{stem}{PICTURES}", mark.name}
+    assert mark.read_text() == "0.024\n"

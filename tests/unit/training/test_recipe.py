@@ -160,7 +160,10 @@ def test_numbers_that_no_run_can_have_are_refused(change):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"augment_p": 0.3}, "augment_p is 0.3 and augment is 'none'.* such as bgc"),
+        (
+            {"augment_p": 0.3},
+            "augment_p is 0.3 and augment is 'none'.* such as bgc, or augment_p to 0",
+        ),
         ({"augment": "bgc", "ada_target": None}, "augment_p 0 and ada_target null, so it stays 0"),
     ],
 )

@@ -180,14 +180,14 @@ def test_a_batch_below_the_stddev_group_is_judged_in_groups_of_its_own_size(stdd
 
     assert math.isfinite(figures["logit_spread"])
     assert tick.figures.keys() >= figures.keys()
-    assert set(sizes) == {batch} if stddev else {16}
+    assert set(sizes) == {batch}
 
 
 @pytest.mark.parametrize(
     ("stddev", "batch", "kin", "near"),
     [(4, 2, 0, 8), (4, 4, 0, 8), (4, 20, 0, 16), (8, 3, 0, 16), (4, 12, 3, 24)],
 )
-def test_the_batch_size_that_is_named_fits(stddev, batch, kin, near):
+def test_the_batch_size_that_is_named_fits_two_processes(stddev, batch, kin, near):
     model = new_model(CONFIG.model_copy(update={"mbstd_group_size": stddev}))
     parent = new_model().generator if kin else None
     terms = {"correspondence_weight": 1.0, "correspondence_group": kin} if kin else {}
@@ -196,6 +196,14 @@ def test_the_batch_size_that_is_named_fits(stddev, batch, kin, near):
         Training(model, parent, recipe(batch_size=batch, **terms), split=Split(0, 2))
 
     Training(new_model(model.config), parent, recipe(batch_size=near, **terms), split=Split(0, 2))
+
+
+def test_correspondence_names_a_batch_that_fits_a_discriminator_without_groups():
+    model = new_model(CONFIG.model_copy(update={"mbstd_group_size": None}))
+    terms = {"correspondence_weight": 1.0, "correspondence_group": 8}
+
+    with pytest.raises(ParamsError, match="multiple of 8, such as 8"):
+        Training(model, new_model().generator, recipe(batch_size=12, **terms))
 
 
 def test_a_discriminator_that_compares_the_whole_batch_trains_in_one_process_alone():
