@@ -2,13 +2,13 @@
 
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from stylealign.data.manifest import write_whole
 from stylealign.recipe import Recipe
 from stylealign.training import Training
 from stylealign.training.snapshot import (
@@ -73,13 +73,13 @@ def settle_start(training: Training, snapshot: Path) -> None:
     Who runs a finished training again wants it computed again. The first of several processes
     decides, the others wait for it.
     """
-    mark = mark_of(snapshot)
+    mark, files = mark_of(snapshot), SnapshotFiles(snapshot)
     if training.split.rank == 0 and mark.exists():
-        former, total = float(mark.read_text("utf-8")), training.recipe.total_kimg
-        if total > former:
+        former, total = files.newest_kimg(math.inf), training.recipe.total_kimg
+        if 0 < former < total:
             training.notes.append(f"was finished at {former:g} kimg and goes on to {total:g}")
         else:
-            for path in SnapshotFiles(snapshot).all():
+            for path in files.all():
                 path.unlink()
             shutil.rmtree(snapshot.with_suffix(PICTURES), ignore_errors=True)
         mark.unlink()
@@ -94,22 +94,20 @@ def mark_finished(files: SnapshotFiles) -> None:
     other recipes of this model go. Not before all that follows the training is done: until the
     mark is there, a killed stage goes on from what lies there.
     """
-    folder, stem, own = files.base.parent, stem_of_model(files.base), files.regular()
-    if own:  # nobody has deleted them meanwhile
-        files.prune(1, own[-1])
+    folder, stem = files.base.parent, stem_of_model(files.base)
+    for end_state in files.regular()[-1:]:
+        files.prune(1, end_state)
     kept = {*files.all(), files.base.with_suffix(PICTURES)}
     for end in (f"@*{files.base.suffix}", f"@*{PARTIAL}", MARK):
         for path in {*folder.glob(f"{stem}{end}")} - kept:
             path.unlink()
     for pictures in {*folder.glob(f"{stem}{PICTURES}")} - kept:
         shutil.rmtree(pictures, ignore_errors=True)
-    if own:
-        text = f"{kimg_of(own[-1]):.3f}\n"
-        write_whole(mark_of(files.base), lambda part: part.write_text(text, "utf-8"))
+    mark_of(files.base).touch()
 
 
 def mark_of(snapshot: Path) -> Path:
-    """The file that says that a run is finished, and at how many kimg."""
+    """The empty file that says that a run is finished."""
     return snapshot.with_suffix(MARK)
 
 
