@@ -23,7 +23,7 @@ $(STAMP): constraints.txt pyproject.toml
 demo: $(STAMP)  ## Run the whole pipeline on the shipped parent and the procedural domains, in minutes.
 	$(BIN)/stylealign demo
 
-results: $(STAMP)  ## The longer runs behind docs/results.md: the first 33 minutes, all about 12 hours, resumable.
+results: $(STAMP)  ## The longer runs behind docs/results.md: the first 33 minutes, all about 13 hours, resumable.
 	$(BIN)/python -m benchmarks.results
 	$(BIN)/python -m benchmarks.recipes
 	$(BIN)/python -m benchmarks.recipes --settings benchmarks/few_images.yaml --seeds 1
