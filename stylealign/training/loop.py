@@ -64,9 +64,8 @@ def train(
 
     Raises: DivergenceError if it has gone back `max_rollbacks` times; DataError for images that
         do not fit the model, are not finite or all alike, or come to an end, or a snapshot that
-        cannot be written;
-        CheckpointError for a foreign snapshot, or weights that are not finite; ParamsError if the
-        batches do not mirror as the recipe says.
+        cannot be written; CheckpointError for a foreign snapshot, or weights that are not finite;
+        ParamsError if the batches do not mirror as the recipe says.
     """
     recipe = training.recipe
     require_finite_weights(training)

@@ -61,8 +61,8 @@ def fit_calibration(
 
     `given` holds true labels, `drawn` readings of the inverted images as the parent draws them,
     `cycle` readings after those drawings went through the parent's own cycle. Rows of one of the
-    `groups` are never on both sides when the curves are held against what is true; the curves
-    that are kept learn from all rows.
+    `groups` are not on both sides when the curves are held against what is true, unless it has
+    more than half of the rows; the curves that are kept learn from all rows.
 
     Raises: DataError if there are fewer than `MIN_ROWS` labelled rows.
     """
